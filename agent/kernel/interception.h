@@ -1,0 +1,118 @@
+// The kernel half: loads, pins and feeds the BPF programs, and reads what they say. The only user of libbpf and bpf/abi.h.
+// Programs, links and maps are pinned below `bpffs`, so enforcement outlives this process; a new process takes over what
+// is pinned without a gap (links are updated in place, maps of the same ABI are reused, another ABI is refused by name).
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/ip.h"
+#include "base/result.h"
+#include "policy/reason.h"
+#include "policy/snapshot.h"
+
+namespace sluice::kernel {
+
+struct Options {
+  std::string bpffs;    // directory of the pins; created when its parent is a bpffs; a bpffs is mounted when there is none
+  std::string cgroup;   // cgroup2 directory for identity hooks; empty: no process identity
+};
+
+// What from_pod knows of a pod interface.
+struct PodInterface {
+  std::vector<IpAddress> addresses;  // at most SLUICE_POD_ADDRESSES; empty: the pod is not known yet, only internal passes
+  bool audit = false;                // mode audit: nothing of it is refused, would-be denials are events
+};
+
+struct UdpRule {
+  Cidr addresses;
+  std::uint16_t port = 0;
+};
+
+// One refusal by number, made in the kernel.
+struct Denial {
+  unsigned ifindex = 0;
+  Endpoint source;
+  Endpoint destination;
+  std::uint8_t protocol = 0;   // IP protocol number
+  Reason reason = Reason::protocol_not_allowed;
+  bool audit = false;          // the packet passed (mode audit)
+};
+
+// Refusals that no event told: the pod's event budget was spent, the ring was full or nobody read it.
+struct DenialCount {
+  unsigned ifindex = 0;
+  Reason reason = Reason::protocol_not_allowed;
+  std::uint64_t count = 0;     // since the last time it was taken
+};
+
+// The process that owns a connection.
+struct Owner {
+  std::int32_t pid = 0;        // in the initial pid namespace
+  std::string comm;
+  std::uint64_t cgroup_id = 0;
+};
+
+struct AttachedInterface {
+  unsigned ifindex = 0;
+  std::string name;
+  bool uplink = false;
+};
+
+class Interception {
+ public:
+  static Result<std::unique_ptr<Interception>> open(const Options& options);
+  ~Interception();  // leaves everything pinned in force
+
+  // Attaching is idempotent. A pod interface gets from_pod and to_pod, an uplink the guard. Links of interfaces that are
+  // gone are removed by forget().
+  Status attach_pod(unsigned ifindex, const std::string& name);
+  Status attach_uplink(unsigned ifindex, const std::string& name);
+  Status forget(unsigned ifindex);
+  std::vector<AttachedInterface> attached() const;
+
+  Status set_pod(unsigned ifindex, const PodInterface& pod);
+  Status set_internal(const std::vector<Cidr>& internal, const std::vector<Cidr>& except);
+  Status set_udp_rules(const std::vector<UdpRule>& rules);
+  Status set_inbound_replies(bool allowed);
+  // Replaces the table of ports as a whole, without a moment of neither.
+  Status set_ports(const std::vector<PortRule>& rules);
+  // Listening transparent sockets, one a thread and family; sk_lookup spreads connections over them.
+  Status set_listeners(std::span<const int> v4, std::span<const int> v6);
+
+  // The heartbeat: without one for 3 s, or without listeners, new connections are refused by the programs.
+  void beat();
+
+  // Readable when denials wait.
+  int events_fd() const;
+  // Calls `each` for those waiting, at most `limit`; returns how many.
+  std::size_t read_denials(std::size_t limit, const std::function<void(const Denial&)>& each);
+  // Takes the counts of denials without an event.
+  std::vector<DenialCount> take_counts();
+
+  // Who opened the connection source -> destination of the pod behind `ifindex` (0: any); nullopt when unknown.
+  std::optional<Owner> owner(const Endpoint& source, const Endpoint& destination) const;
+
+ private:
+  struct State;
+  explicit Interception(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+// The packet mark by which the routing rule delivers relayed connections locally (see bpf/abi.h).
+struct RelayMark {
+  std::uint32_t value;
+  std::uint32_t mask;
+};
+RelayMark relay_mark();
+
+// Removes every pin, and with them every program, link and map. Fine when there is nothing.
+Status detach(const std::string& bpffs);
+
+}  // namespace sluice::kernel

@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that Sluice is built, run and tested with. Does nothing when all are there.
+set -euo pipefail
+
+build=(
+  cmake ninja-build ccache g++ clang-19 clang-tidy-19 clang-format-19 libclang-rt-19-dev pkg-config
+  bpftool libbpf-dev libelf-dev zlib1g-dev linux-libc-dev
+  libssl-dev libnl-3-dev libnl-route-3-dev libspdlog-dev libfmt-dev
+  libboost1.81-dev libboost-json1.81-dev libboost-url1.81-dev
+  libc-ares-dev libyaml-cpp-dev libcli11-dev prometheus-cpp-dev
+  libgtest-dev libgmock-dev libbenchmark-dev
+)
+scene=( # what the demo and the network tests play with
+  git iproute2 iputils-ping util-linux procps nftables tcpdump curl openssl ca-certificates
+  nginx-light libnginx-mod-stream dnsmasq-base python3 python3-pytest python3-scapy
+)
+
+missing=()
+for package in "${build[@]}" "${scene[@]}"; do
+  dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q '^install ok installed$' || missing+=("$package")
+done
+[ ${#missing[@]} -eq 0 ] && exit 0
+
+if [ "$(id -u)" -ne 0 ]; then
+  echo "packages.sh: missing ${missing[*]}: run as root, or install them with apt-get" >&2
+  exit 1
+fi
+
+# A freshly installed nginx must not start as a service of this machine: it would hold port 80.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+  trap 'rm -f "$policy"' EXIT
+  printf '#!/bin/sh\nexit 101\n' > "$policy"
+  chmod 755 "$policy"
+fi
+
+echo "installing ${#missing[@]} Debian packages"
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -q
+apt-get install -y -q --no-install-recommends "${missing[@]}"
