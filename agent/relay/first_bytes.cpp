@@ -1,0 +1,137 @@
+#include "relay/first_bytes.h"
+
+#include <algorithm>
+#include <array>
+
+namespace sluice::relay {
+namespace {
+
+constexpr std::size_t read_bytes = 4096;
+// Heads up to this size are parsed after every read; longer ones only once their empty line may be there, so that a
+// client sending single bytes costs no quadratic work.
+constexpr std::size_t eager_head_bytes = 512;
+
+struct Undecided {};
+using HeadStep = std::variant<Undecided, wire::NotHttp, wire::RequestHead, Unreadable>;
+
+// Overloads for std::visit.
+template <typename... Handlers>
+struct Match : Handlers... {
+  using Handlers::operator()...;
+};
+
+Unreadable bad_http(Reason reason, std::string detail) { return {reason, std::move(detail), Sniffed::http}; }
+
+HeadStep step_head(ByteSpan bytes) {
+  auto result = wire::parse_request_head(bytes);
+  return std::visit(
+      Match{
+          [](wire::NeedMore) -> HeadStep { return Undecided{}; },
+          [](wire::RequestHead& head) -> HeadStep { return std::move(head); },
+          [](wire::NotHttp) -> HeadStep { return wire::NotHttp{}; },
+          [](wire::Malformed bad) -> HeadStep { return bad_http(Reason::http_malformed, std::string(bad.what)); },
+          [](wire::TooLarge) -> HeadStep { return bad_http(Reason::http_malformed, "head too large"); },
+          [](wire::HostMissing) -> HeadStep { return bad_http(Reason::host_missing, "no Host field"); },
+          [](wire::HostMismatch) -> HeadStep {
+            return bad_http(Reason::host_mismatch, "request target and Host name different hosts");
+          },
+      },
+      result);
+}
+
+// Is it worth parsing a head now that `bytes` grew from `before`?
+bool may_be_complete(ByteSpan bytes, std::size_t before) {
+  if (bytes.size() <= eager_head_bytes || bytes.size() >= wire::max_head_bytes) return true;
+  constexpr std::array<std::uint8_t, 2> end = {'\n', '\r'};
+  const auto from = bytes.begin() + static_cast<std::ptrdiff_t>(before > 3 ? before - 3 : 0);
+  return std::search(from, bytes.end(), end.begin(), end.end()) != bytes.end();
+}
+
+// One look at what there is: the classification, or Undecided.
+using Step = std::variant<Undecided, FirstBytes, Unreadable>;
+Step classify(ByteSpan bytes, std::size_t before) {
+  FirstBytes first;
+  auto hello = wire::parse_client_hello(bytes);
+  if (std::holds_alternative<wire::NeedMore>(hello)) return Undecided{};
+  if (const auto* bad = std::get_if<wire::Malformed>(&hello)) {
+    return Unreadable{Reason::hello_malformed, std::string(bad->what), Sniffed::tls};
+  }
+  if (std::holds_alternative<wire::TooLarge>(hello)) {
+    return Unreadable{Reason::hello_too_large, "ClientHello over 16 KiB", Sniffed::tls};
+  }
+  if (auto* whole = std::get_if<wire::ClientHello>(&hello)) {
+    first.sniffed = Sniffed::tls;
+    first.hello = std::move(*whole);
+    return first;
+  }
+  if (!may_be_complete(bytes, before)) return Undecided{};
+  auto head = step_head(bytes);
+  if (std::holds_alternative<Undecided>(head)) return Undecided{};
+  if (auto* bad = std::get_if<Unreadable>(&head)) return std::move(*bad);
+  if (auto* whole = std::get_if<wire::RequestHead>(&head)) {
+    first.sniffed = Sniffed::http;
+    first.head = std::move(*whole);
+  } else {
+    first.sniffed = Sniffed::opaque;
+  }
+  return first;
+}
+
+// Appends what the socket has next; false at its end or on an error.
+net::Task<bool> read_more(net::Tcp::socket& socket, std::vector<std::uint8_t>& buffer) {
+  const auto before = buffer.size();
+  buffer.resize(before + read_bytes);
+  const auto got = co_await net::read_some(socket, std::span(buffer).subspan(before));
+  const auto* size = std::get_if<std::size_t>(&got);
+  buffer.resize(before + (size ? *size : 0));
+  co_return size && *size > 0;
+}
+
+}  // namespace
+
+net::Task<FirstBytesResult> read_first_bytes(net::Tcp::socket& socket, std::vector<std::uint8_t> already,
+                                             net::Milliseconds timeout) {
+  const net::Deadline deadline(socket, timeout);
+  auto bytes = std::move(already);
+  std::size_t before = 0;
+  for (;;) {
+    if (!bytes.empty()) {
+      auto step = classify(bytes, before);
+      if (auto* bad = std::get_if<Unreadable>(&step)) co_return std::move(*bad);
+      if (auto* first = std::get_if<FirstBytes>(&step)) {
+        first->bytes = std::move(bytes);
+        co_return std::move(*first);
+      }
+    }
+    before = bytes.size();
+    if (co_await read_more(socket, bytes)) continue;
+    const auto looked = bytes.empty() ? Sniffed::none : bytes.front() == 0x16 ? Sniffed::tls : Sniffed::http;
+    if (deadline.expired()) co_return Unreadable{Reason::hello_timeout, "the first bytes took too long", looked};
+    co_return Unreadable{looked == Sniffed::http ? Reason::http_malformed : Reason::hello_malformed,
+                         bytes.empty() ? "ended before its first byte" : "ended within its first bytes", looked};
+  }
+}
+
+net::Task<std::optional<HeadResult>> read_request_head(net::Tcp::socket& socket, std::vector<std::uint8_t>& buffer,
+                                                       net::Milliseconds idle, net::Milliseconds timeout) {
+  if (buffer.empty()) {
+    const net::Deadline deadline(socket, idle);
+    if (!co_await read_more(socket, buffer)) co_return std::nullopt;
+  }
+  const net::Deadline deadline(socket, timeout);
+  std::size_t before = 0;
+  for (;;) {
+    if (may_be_complete(buffer, before)) {
+      auto head = step_head(buffer);
+      if (auto* bad = std::get_if<Unreadable>(&head)) co_return std::move(*bad);
+      if (auto* whole = std::get_if<wire::RequestHead>(&head)) co_return std::move(*whole);
+      if (std::holds_alternative<wire::NotHttp>(head)) co_return bad_http(Reason::http_malformed, "not a request line");
+    }
+    before = buffer.size();
+    if (co_await read_more(socket, buffer)) continue;
+    if (deadline.expired()) co_return bad_http(Reason::hello_timeout, "the request head took too long");
+    co_return bad_http(Reason::http_malformed, "ended within a request head");
+  }
+}
+
+}  // namespace sluice::relay

@@ -1,0 +1,45 @@
+// Reading a connection's first bytes until they say what it is and whom it calls, within bounds of size and time.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "net/socket.h"
+#include "policy/reason.h"
+#include "policy/snapshot.h"
+#include "wire/client_hello.h"
+#include "wire/http_head.h"
+
+namespace sluice::relay {
+
+// What was read, and what it is. Everything read stands in `bytes` and still has to be sent on.
+struct FirstBytes {
+  std::vector<std::uint8_t> bytes;
+  Sniffed sniffed = Sniffed::none;
+  wire::ClientHello hello;  // sniffed == tls
+  wire::RequestHead head;   // sniffed == http
+};
+
+// Bytes that no verdict can be made of.
+struct Unreadable {
+  Reason reason = Reason::hello_malformed;
+  std::string detail;
+  Sniffed sniffed = Sniffed::none;  // what they looked like, for the answer
+};
+
+using FirstBytesResult = std::variant<FirstBytes, Unreadable>;
+
+// `already` are bytes that were read before (behind a PROXY header).
+net::Task<FirstBytesResult> read_first_bytes(net::Tcp::socket& socket, std::vector<std::uint8_t> already,
+                                             net::Milliseconds timeout);
+
+// Reads until `buffer`, which may hold some already, begins with a whole request head, which stays in it; for the
+// requests after the first. nullopt: the client ended the connection between two requests, as it may.
+using HeadResult = std::variant<wire::RequestHead, Unreadable>;
+net::Task<std::optional<HeadResult>> read_request_head(net::Tcp::socket& socket, std::vector<std::uint8_t>& buffer,
+                                                       net::Milliseconds idle, net::Milliseconds timeout);
+
+}  // namespace sluice::relay

@@ -1,0 +1,43 @@
+// Ends a relayed pair of sockets on which nothing has moved for too long.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "net/socket.h"
+
+namespace sluice::relay {
+
+struct Totals {
+  std::uint64_t sent = 0;      // pod to upstream
+  std::uint64_t received = 0;  // upstream to pod
+
+  std::uint64_t both() const { return sent + received; }
+};
+
+// While it lives, resets both sockets once `totals` has not grown for `idle`. Must not outlive what it refers to.
+class IdleGuard {
+ public:
+  IdleGuard(net::Tcp::socket& client, net::Tcp::socket& upstream, net::Milliseconds idle, const Totals& totals);
+  ~IdleGuard();
+  IdleGuard(const IdleGuard&) = delete;
+  IdleGuard& operator=(const IdleGuard&) = delete;
+
+  bool expired() const { return state_->expired; }
+
+ private:
+  struct State {
+    net::Tcp::socket& client;
+    net::Tcp::socket& upstream;
+    net::Milliseconds idle;
+    const Totals& totals;
+    boost::asio::steady_timer timer;
+    std::uint64_t seen = 0;
+    bool expired = false;
+  };
+  static void arm(const std::shared_ptr<State>& state);
+
+  std::shared_ptr<State> state_;
+};
+
+}  // namespace sluice::relay

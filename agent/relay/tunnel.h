@@ -1,0 +1,22 @@
+// Relaying a decided connection: bytes both ways until both sides have ended, half-closes and resets passed on.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+#include "relay/idle_guard.h"
+#include "relay/splice.h"
+
+namespace sluice::relay {
+
+// How a relayed connection ended. `cut`: from outside, by reset() on its sockets.
+enum class End : std::uint8_t { finished, client_reset, upstream_reset, idle, cut, overloaded, denied, malformed };
+// "finished", "client_reset", ...: close_reason in audit records.
+std::string_view to_string(End end);
+
+// Ends with both sockets closed. `totals` grows as bytes move. A side that resets makes the other one reset; `idle` is
+// how long neither side may move a byte.
+net::Task<End> tunnel(net::Tcp::socket& client, net::Tcp::socket& upstream, net::Milliseconds idle, PipePool& pipes,
+                      Totals& totals);
+
+}  // namespace sluice::relay
