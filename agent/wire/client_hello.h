@@ -1,5 +1,5 @@
-// Reading a TLS ClientHello (RFC 8446 section 4.1.2, RFC 5246 section 7.4.1.2) from the first bytes of a connection, over
-// any split in records, without terminating TLS. Pure: bytes in, value out; no allocation beyond the result.
+// Reading a TLS ClientHello (RFC 8446 section 4.1.2, RFC 5246 section 7.4.1.2) from the first bytes of a connection,
+// over any split in records, without terminating TLS. Pure: bytes in, value out; no allocation beyond the result.
 #pragma once
 
 #include <cstdint>
@@ -14,17 +14,17 @@ namespace sluice::wire {
 inline constexpr std::size_t max_hello_bytes = 16 * 1024;  // bytes on the wire, record headers included
 
 struct ClientHello {
-  std::string sni;                        // RFC 6066 host_name, lower-cased, one trailing dot stripped; empty: none sent
-  std::vector<std::string> alpn;          // RFC 7301, as sent
-  std::vector<std::uint16_t> versions;    // supported_versions without GREASE, as sent; else the legacy version alone
-  bool ech = false;                       // encrypted_client_hello (0xfe0d) is there: `sni` is the outer name
-  std::string ja4;                        // FoxIO JA4, e.g. "t13d1516h2_8daaf6152771_b186095e22b6"
-  std::size_t wire_bytes = 0;             // how many input bytes the hello took, record headers included
+  std::string sni;                      // RFC 6066 host_name, lower-cased, one trailing dot stripped; empty: none sent
+  std::vector<std::string> alpn;        // RFC 7301, as sent
+  std::vector<std::uint16_t> versions;  // supported_versions without GREASE, as sent; else the legacy version alone
+  bool ech = false;                     // encrypted_client_hello (0xfe0d) is there: `sni` is the outer name
+  std::string ja4;                      // FoxIO JA4, e.g. "t13d1516h2_8daaf6152771_b186095e22b6"
+  std::size_t wire_bytes = 0;           // how many input bytes the hello took, record headers included
 };
 
-struct NeedMore {};   // the bytes so far are a valid beginning
-struct NotTls {};     // the first bytes cannot begin a TLS handshake record
-struct TooLarge {};   // the hello does not fit max_hello_bytes
+struct NeedMore {};  // the bytes so far are a valid beginning
+struct NotTls {};    // the first bytes cannot begin a TLS handshake record
+struct TooLarge {};  // the hello does not fit max_hello_bytes
 struct Malformed {
   std::string_view what;  // static text: the field that is wrong
 };
