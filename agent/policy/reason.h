@@ -49,6 +49,8 @@ inline constexpr std::size_t reason_count = static_cast<std::size_t>(Reason::aud
 std::string_view to_string(Reason reason);
 // The inverse of to_string().
 std::optional<Reason> parse_reason(std::string_view name);
-constexpr bool allows(Reason reason) { return reason <= Reason::direct; }
+constexpr bool allows(Reason reason) {
+  return reason <= Reason::direct;
+}
 
 }  // namespace sluice

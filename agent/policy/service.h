@@ -13,8 +13,12 @@ namespace sluice {
 
 // spec.ports[].protocol. HTTPS and TLS both mean: matched by SNI, not terminated.
 enum class Protocol : std::uint8_t { http, http2, grpc, https, tls, mongo, tcp };
-constexpr bool is_tls(Protocol protocol) { return protocol == Protocol::https || protocol == Protocol::tls; }
-constexpr bool is_http(Protocol protocol) { return protocol <= Protocol::grpc; }
+constexpr bool is_tls(Protocol protocol) {
+  return protocol == Protocol::https || protocol == Protocol::tls;
+}
+constexpr bool is_http(Protocol protocol) {
+  return protocol <= Protocol::grpc;
+}
 
 // spec.resolution
 enum class Resolution : std::uint8_t { none, static_, dns, dns_round_robin, dynamic_dns };
@@ -48,8 +52,8 @@ struct Service {
   // spec.exportTo, normalised: empty = every namespace; else exactly these ("." replaced by the own one). "~" (nobody)
   // is the single element "~".
   std::vector<std::string> export_to;
-  // metadata.creationTimestamp, seconds since the epoch, 0 when absent. Of two services for one host the older one wins,
-  // then the smaller name, then the smaller namespace.
+  // metadata.creationTimestamp, seconds since the epoch, 0 when absent. Of two services for one host the older one
+  // wins, then the smaller name, then the smaller namespace.
   std::int64_t created = 0;
 
   // "namespace/name", the rule named in verdicts and records.

@@ -2,6 +2,7 @@
 // and a request.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string_view>
@@ -19,10 +20,10 @@ enum class Sniffed : std::uint8_t { none, tls, http, opaque };
 // The facts about one call.
 struct Request {
   std::string_view pod_namespace;
-  IpAddress destination;       // as the pod dialled it
-  std::uint16_t port = 0;      // as the pod dialled it
+  IpAddress destination;   // as the pod dialled it
+  std::uint16_t port = 0;  // as the pod dialled it
   Sniffed sniffed = Sniffed::none;
-  std::string_view host;       // SNI or Host, normalised (lower case, no trailing dot, no port); empty when there is none
+  std::string_view host;  // SNI or Host, normalised (lower case, no trailing dot, no port); empty when there is none
 };
 
 // `service` and `port` point into the snapshot that decided and live as long as it; null when denied.
@@ -44,7 +45,8 @@ enum class Inspection : std::uint8_t {
 // What the kernel decides by numbers alone; compiled into BPF maps.
 struct PortRule {
   std::uint16_t port = 0;
-  // True: any address may be dialled on this port and the agent decides by name. False: only `addresses`.
+  // True: any address may be dialled on this port, and the agent decides by name or by port alone; `addresses` is
+  // empty. False: only `addresses`, which are sorted and distinct.
   bool any_address = false;
   std::vector<Cidr> addresses;
 };
@@ -58,19 +60,44 @@ class Snapshot {
   Snapshot(const Snapshot&) = delete;
   Snapshot& operator=(const Snapshot&) = delete;
 
-  // May a pod of `request.pod_namespace` make this call? Host precedence is Istio's: exact before wildcard, then the
-  // longest wildcard, then the oldest service. A service not exported to the namespace is passed over; the reason is
-  // `not_exported` when only such services match. TLS is matched by SNI against HTTPS and TLS ports, HTTP by Host
-  // against HTTP, HTTP2 and GRPC ports; TCP and MONGO ports by address and, without addresses, by port alone. A TCP
-  // port never captures TLS or HTTP of other hosts on a port where names are registered.
+  // May a pod of `request.pod_namespace` make this call? A service counts only when it is exported to that namespace,
+  // has the port, and has it for the protocol that the bytes are. Among those, in this order:
+  //  1. TCP and MONGO ports of services with addresses, when the destination is in one of them: the longest prefix,
+  //  then
+  //     the oldest service. Names are not looked at, the bytes may be anything.
+  //  2. TLS by its SNI against HTTPS and TLS ports, HTTP by its Host against HTTP, HTTP2 and GRPC ports: the exact
+  //  host,
+  //     then the longest wildcard, then the oldest service. The destination does not matter, not even when the service
+  //     has addresses: the name decides, and the name is what the gateway dials. A Host that is an IP literal is
+  //     compared as text with the hosts, like any other.
+  //  3. TCP and MONGO ports of services without addresses: the oldest. On a port where names are registered they take
+  //     only bytes that were read and are neither TLS nor HTTP, so that they never capture what names decide.
+  // A more specific host that does not count hides nothing.
+  //
+  // When nothing allows, the reason is the first of these that holds ("here": on this port, exported to the namespace):
+  //   sni_missing, host_missing   TLS or HTTP without a name, and such names are registered here
+  //   not_exported                a service not exported to the namespace matches all that is known of the call
+  //   address_not_registered      here are only addresses, and the destination is not among them
+  //   port_not_registered         nothing is registered here
+  //   sni_missing, host_missing   nobody looked at the bytes, but names are registered here (TLS first)
+  //   address_not_registered      the host is registered here by address, and the destination is not among its own
+  //   not_tls                     HTTP or opaque bytes, where the host, or else the port, is registered for TLS only
+  //   protocol_not_allowed        any other protocol than the host, or else the port, is registered for
+  //   port_not_registered         the host is registered, on other ports
+  //   host_not_registered
   Verdict decide(const Request& request) const;
 
+  // `opaque` for what goes by address, and for a port with nothing but TCP services without addresses; `sniff` for any
+  // other port with names. A service counts as in decide(). Whatever is `opaque` here is allowed by decide() with
+  // Sniffed::none, whatever is `refuse` is denied by it.
   Inspection inspect(std::string_view pod_namespace, const IpAddress& destination, std::uint16_t port) const;
 
-  // Every registered TCP port once, ascending.
+  // Every registered port once, ascending, whatever namespace it is exported to: the namespace is the agent's part.
   std::vector<PortRule> port_rules() const;
 
+  // From the oldest on.
   const std::vector<Service>& services() const;
+  // Distinct hosts.
   std::size_t host_count() const;
   // Bytes used by the lookup structure, without the services themselves.
   std::size_t index_bytes() const;

@@ -1,0 +1,92 @@
+#include "policy/host_index.h"
+
+#include <random>
+
+namespace sluice {
+namespace {
+
+__extension__ using Wide = unsigned __int128;
+
+// A name is the polynomial of its bytes, modulo the Mersenne prime 2^61 - 1, at a random point: nobody who may register
+// services can craft names that collide, since two given names do so with a probability below 2^-52.
+constexpr std::uint64_t modulus = (std::uint64_t{1} << 61) - 1;
+
+std::uint64_t random_base() {
+  std::random_device device;
+  return std::uniform_int_distribution<std::uint64_t>(std::uint64_t{1} << 32, modulus - 1)(device);
+}
+
+// Spreads the hash over all 64 bits (the finaliser of SplitMix64, a bijection).
+std::uint64_t spread(std::uint64_t value) {
+  value = (value ^ value >> 30) * 0xbf58476d1ce4e5b9ULL;
+  value = (value ^ value >> 27) * 0x94d049bb133111ebULL;
+  return value ^ value >> 31;
+}
+
+}  // namespace
+
+HostIndex::HostIndex(std::size_t capacity) : base_(random_base()), slots_(capacity * 2 + 1) {
+  patterns_.reserve(capacity);
+}
+
+std::uint64_t HostIndex::extend(std::uint64_t hash, char byte) const {
+  const Wide product = Wide{hash} * base_ + static_cast<unsigned char>(byte) + 1;
+  const auto folded = (static_cast<std::uint64_t>(product) & modulus) + static_cast<std::uint64_t>(product >> 61);
+  return folded >= modulus ? folded - modulus : folded;
+}
+
+std::uint64_t HostIndex::hash_of(std::string_view text) const {
+  std::uint64_t hash = 0;
+  for (auto byte = text.rbegin(); byte != text.rend(); ++byte) hash = extend(hash, *byte);
+  return hash;
+}
+
+template <typename IsIt>
+HostIndex::Id HostIndex::find(std::uint64_t hash, bool wildcard, IsIt is_it, std::size_t& empty_slot) const {
+  const std::uint64_t key = spread(hash << 1 | (wildcard ? 1 : 0));
+  const auto tag = static_cast<std::uint32_t>(key);
+  auto position = static_cast<std::size_t>(Wide{key} * slots_.size() >> 64);
+  while (slots_[position].id_plus_one != 0) {
+    const Slot& slot = slots_[position];
+    if (slot.tag == tag && is_it(patterns_[slot.id_plus_one - 1])) return slot.id_plus_one - 1;
+    if (++position == slots_.size()) position = 0;
+  }
+  empty_slot = position;
+  return absent;
+}
+
+HostIndex::Id HostIndex::find_exact(std::string_view host, std::uint64_t hash) const {
+  std::size_t unused = 0;
+  return find(hash, false, [&](std::string_view pattern) { return !is_wildcard(pattern) && pattern == host; }, unused);
+}
+
+HostIndex::Id HostIndex::find_wildcard(std::string_view host, const Suffix& suffix) const {
+  std::size_t unused = 0;
+  const auto is_it = [&](std::string_view pattern) {
+    return is_wildcard(pattern) && pattern.size() == suffix.length + 1 && host_matches(pattern, host);
+  };
+  return find(suffix.hash, true, is_it, unused);
+}
+
+HostIndex::Id HostIndex::add(std::string_view pattern) {
+  const bool wildcard = is_wildcard(pattern);
+  const auto fixed = pattern.substr(wildcard ? 1 : 0);
+  const auto hash = hash_of(fixed);
+  std::size_t slot = 0;
+  const Id known = find(hash, wildcard, [&](std::string_view other) { return other == pattern; }, slot);
+  if (known != absent) return known;
+  const auto id = static_cast<Id>(patterns_.size());
+  const auto key = spread(hash << 1 | (wildcard ? 1 : 0));
+  slots_[slot] = {static_cast<std::uint32_t>(key), id + 1};
+  patterns_.push_back(pattern);
+  if (wildcard && fixed.size() <= max_host_bytes) {
+    (fixed.starts_with('.') ? dotted_lengths_ : partial_lengths_).set(fixed.size());
+  }
+  return id;
+}
+
+std::size_t HostIndex::bytes() const {
+  return slots_.capacity() * sizeof(Slot) + patterns_.capacity() * sizeof(std::string_view);
+}
+
+}  // namespace sluice

@@ -1,0 +1,89 @@
+// All host patterns of a snapshot, found by name. One hash table holds exact names and the fixed parts of wildcards; a
+// name is hashed from its last byte to its first, so that the hash of each of its suffixes falls out on the way, and
+// the table is asked only for suffixes of a length that some wildcard has.
+#pragma once
+
+#include <array>
+#include <bitset>
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "policy/host_match.h"
+
+namespace sluice {
+
+class HostIndex {
+ public:
+  // Patterns are numbered from 0 as they are added.
+  using Id = std::uint32_t;
+  // Longer names do not exist (RFC 1035 section 2.3.4): they match nothing.
+  static constexpr std::size_t max_host_bytes = 255;
+
+  // An index for at most `capacity` distinct patterns.
+  explicit HostIndex(std::size_t capacity);
+
+  // The number of `pattern`, the same one if it was added before. Its bytes must outlive the index.
+  Id add(std::string_view pattern);
+
+  // Calls `visit` with each pattern that matches `host`, most specific first (the exact name, then wildcards from the
+  // longest to the shortest), until it returns true.
+  template <typename Visit>
+  void visit_matches(std::string_view host, Visit visit) const;
+
+  std::size_t size() const { return patterns_.size(); }
+  // Heap bytes.
+  std::size_t bytes() const;
+  // Gives back what was reserved for patterns that turned out to be repeated.
+  void shrink() { patterns_.shrink_to_fit(); }
+
+ private:
+  // The hash of a suffix, and how many bytes it has.
+  struct Suffix {
+    std::uint64_t hash;
+    std::size_t length;
+  };
+  struct Slot {
+    std::uint32_t tag = 0;
+    std::uint32_t id_plus_one = 0;  // 0: empty
+  };
+  static constexpr Id absent = UINT32_MAX;
+
+  std::uint64_t extend(std::uint64_t hash, char byte) const;
+  std::uint64_t hash_of(std::string_view text) const;
+  // The id of the pattern with that fixed part, checked by `is_it(pattern)`; else `absent`, and `empty_slot` is where
+  // it belongs.
+  template <typename IsIt>
+  Id find(std::uint64_t hash, bool wildcard, IsIt is_it, std::size_t& empty_slot) const;
+  Id find_exact(std::string_view host, std::uint64_t hash) const;
+  Id find_wildcard(std::string_view host, const Suffix& suffix) const;
+
+  // The set of lengths to ask for when a suffix begins with a dot, as in "*.foo.com", or with any other byte, as in
+  // "*foo.com".
+  using Lengths = std::bitset<max_host_bytes + 1>;
+  Lengths dotted_lengths_;
+  Lengths partial_lengths_;
+  std::uint64_t base_;
+  std::vector<Slot> slots_;
+  std::vector<std::string_view> patterns_;
+};
+
+template <typename Visit>
+void HostIndex::visit_matches(std::string_view host, Visit visit) const {
+  if (host.size() > max_host_bytes) return;
+  std::array<Suffix, max_host_bytes + 1> wildcards;  // only the first `count` are ever set
+  std::size_t count = 0;
+  std::uint64_t hash = 0;
+  if (partial_lengths_[0]) wildcards[count++] = {hash, 0};
+  for (std::size_t length = 1; length <= host.size(); ++length) {
+    const char first = host[host.size() - length];
+    hash = extend(hash, first);
+    if ((first == '.' ? dotted_lengths_ : partial_lengths_)[length]) wildcards[count++] = {hash, length};
+  }
+  if (const Id id = find_exact(host, hash); id != absent && visit(id)) return;
+  while (count > 0) {
+    if (const Id id = find_wildcard(host, wildcards[--count]); id != absent && visit(id)) return;
+  }
+}
+
+}  // namespace sluice

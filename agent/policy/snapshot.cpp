@@ -1,0 +1,271 @@
+#include "policy/snapshot.h"
+
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <set>
+#include <span>
+#include <tuple>
+#include <utility>
+
+#include "policy/address_index.h"
+#include "policy/export_scope.h"
+#include "policy/host_index.h"
+#include "policy/port_index.h"
+
+namespace sluice {
+namespace {
+
+std::vector<Service> oldest_first(std::vector<Service> services) {
+  std::stable_sort(services.begin(), services.end(), [](const Service& left, const Service& right) {
+    return std::tie(left.created, left.name, left.namespace_name) <
+           std::tie(right.created, right.name, right.namespace_name);
+  });
+  return services;
+}
+
+std::size_t count_hosts(const std::vector<Service>& services) {
+  std::size_t count = 0;
+  for (const Service& service : services) count += service.hosts.size();
+  return count;
+}
+
+// What the bytes are matched by; nullopt: they carry no name.
+std::optional<PortKind> named_kind(Sniffed sniffed) {
+  if (sniffed == Sniffed::tls) return PortKind::tls;
+  if (sniffed == Sniffed::http) return PortKind::http;
+  return std::nullopt;
+}
+
+// The bytes cannot be those of a port that serves `kinds`.
+Reason wrong_protocol(Sniffed sniffed, PortKinds kinds) {
+  return sniffed != Sniffed::tls && kinds == only(PortKind::tls) ? Reason::not_tls : Reason::protocol_not_allowed;
+}
+
+constexpr PortKinds named_kinds = only(PortKind::tls) | only(PortKind::http);
+
+}  // namespace
+
+struct Snapshot::Index {
+  // A service that names a host.
+  struct Registration {
+    Scope scope = 0;
+    std::uint32_t service = 0;
+  };
+  struct Match {
+    std::uint32_t service = 0;
+    std::uint32_t port = 0;
+  };
+
+  explicit Index(std::vector<Service> unsorted);
+
+  // The service that allows the call, among those in sight.
+  std::optional<Match> match(const Request& request, const Sight& sight) const;
+  // The reason when match() finds none.
+  Reason why_denied(const Request& request, const Sight& sight) const;
+  Reason why_name_denied(const Request& request, const Sight& sight, PortKinds on_port) const;
+  // The service of the most specific pattern for `host` that is in sight and has a port for which `accept` is true.
+  template <typename Accept>
+  std::optional<std::uint32_t> find_host(std::string_view host, const Sight& sight, Accept accept) const;
+  std::optional<Match> find_host_on_port(const Request& request, PortKinds kinds, const Sight& sight) const;
+  // The kinds in sight on `port`, among `kinds`.
+  PortKinds kinds_on(std::uint16_t port, PortKinds kinds, const Sight& sight) const;
+
+  void index_hosts();
+
+  std::vector<Service> services;  // from the oldest on, so that a smaller index is an older service
+  ExportScopes scopes;
+  PortIndex ports;
+  HostIndex hosts;
+  std::vector<Registration> registrations;       // by host, scope, service
+  std::vector<std::uint32_t> registration_ends;  // of each host's part
+  AddressIndex addresses;
+};
+
+Snapshot::Index::Index(std::vector<Service> unsorted)
+    : services(oldest_first(std::move(unsorted))),
+      scopes(services),
+      ports(services, scopes),
+      hosts(count_hosts(services)) {
+  index_hosts();
+  for (std::uint32_t service = 0; service < services.size(); ++service) {
+    for (const ServicePort& port : services[service].ports) {
+      if (kind_of(services[service], port) != PortKind::tcp_by_address) continue;
+      for (const Cidr& cidr : services[service].addresses)
+        addresses.add(cidr, port.number, scopes.of(service), service);
+    }
+  }
+  addresses.seal();
+}
+
+void Snapshot::Index::index_hosts() {
+  struct Named {
+    HostIndex::Id host;
+    Scope scope;
+    std::uint32_t service;
+    auto operator<=>(const Named&) const = default;
+  };
+  std::vector<Named> all;
+  all.reserve(count_hosts(services));
+  for (std::uint32_t service = 0; service < services.size(); ++service) {
+    for (const auto& host : services[service].hosts) all.push_back({hosts.add(host), scopes.of(service), service});
+  }
+  hosts.shrink();
+  std::sort(all.begin(), all.end());
+  all.erase(std::unique(all.begin(), all.end()), all.end());
+  registrations.reserve(all.size());
+  registration_ends.resize(hosts.size());
+  for (const auto& named : all) {
+    registrations.push_back({named.scope, named.service});
+    registration_ends[named.host] = static_cast<std::uint32_t>(registrations.size());
+  }
+}
+
+template <typename Accept>
+std::optional<std::uint32_t> Snapshot::Index::find_host(std::string_view host, const Sight& sight,
+                                                        Accept accept) const {
+  const Registration* found = nullptr;
+  if (host.empty()) return std::nullopt;
+  hosts.visit_matches(host, [&](HostIndex::Id id) {
+    const std::uint32_t begin = id == 0 ? 0 : registration_ends[id - 1];
+    const auto these = std::span(registrations).subspan(begin, registration_ends[id] - begin);
+    found = sight.oldest(these, [&](const Registration& one) { return accept(one.service); });
+    return found != nullptr;
+  });
+  return found != nullptr ? std::optional(found->service) : std::nullopt;
+}
+
+std::optional<Snapshot::Index::Match> Snapshot::Index::find_host_on_port(const Request& request, PortKinds kinds,
+                                                                         const Sight& sight) const {
+  const auto service = find_host(request.host, sight, [&](std::uint32_t candidate) {
+    return ports.find_in(candidate, request.port, kinds) != PortIndex::absent;
+  });
+  if (!service) return std::nullopt;
+  return Match{*service, ports.find_in(*service, request.port, kinds)};
+}
+
+PortKinds Snapshot::Index::kinds_on(std::uint16_t port, PortKinds kinds, const Sight& sight) const {
+  PortKinds found = 0;
+  for (const auto kind : {PortKind::tls, PortKind::http, PortKind::tcp_anywhere, PortKind::tcp_by_address}) {
+    if ((kinds & only(kind)) != 0 && ports.find(port, kind, sight) != nullptr) found |= only(kind);
+  }
+  return found;
+}
+
+std::optional<Snapshot::Index::Match> Snapshot::Index::match(const Request& request, const Sight& sight) const {
+  if (const auto* entry = addresses.find(request.destination, request.port, sight); entry != nullptr) {
+    return Match{entry->service, ports.find_in(entry->service, request.port, only(PortKind::tcp_by_address))};
+  }
+  if (const auto kind = named_kind(request.sniffed)) {
+    if (const auto named = find_host_on_port(request, only(*kind), sight)) return named;
+  }
+  const auto* anywhere = ports.find(request.port, PortKind::tcp_anywhere, sight);
+  if (anywhere == nullptr) return std::nullopt;
+  // Where names are registered, only bytes that were read and carry none may go by the port alone.
+  if (request.sniffed != Sniffed::opaque && kinds_on(request.port, named_kinds, sight) != 0) return std::nullopt;
+  return Match{anywhere->service, ports.find_in(anywhere->service, request.port, only(PortKind::tcp_anywhere))};
+}
+
+Reason Snapshot::Index::why_denied(const Request& request, const Sight& sight) const {
+  const PortKinds on_port = kinds_on(request.port, any_kind, sight);
+  const PortKinds names_on_port = on_port & named_kinds;
+  if (const auto kind = named_kind(request.sniffed); kind && request.host.empty() && (on_port & only(*kind)) != 0) {
+    return *kind == PortKind::tls ? Reason::sni_missing : Reason::host_missing;
+  }
+  if (match(request, Sight::of_everything())) return Reason::not_exported;
+  if (names_on_port == 0) {
+    if (on_port != 0) return Reason::address_not_registered;
+    const bool hidden_name =
+        request.sniffed == Sniffed::none && kinds_on(request.port, named_kinds, Sight::of_everything()) != 0;
+    return hidden_name ? Reason::not_exported : Reason::port_not_registered;
+  }
+  switch (request.sniffed) {
+    case Sniffed::none:
+      return (on_port & only(PortKind::tls)) != 0 ? Reason::sni_missing : Reason::host_missing;
+    case Sniffed::opaque:
+      return wrong_protocol(request.sniffed, names_on_port);
+    case Sniffed::tls:
+    case Sniffed::http:
+      break;
+  }
+  return why_name_denied(request, sight, names_on_port);
+}
+
+Reason Snapshot::Index::why_name_denied(const Request& request, const Sight& sight, PortKinds names_on_port) const {
+  if (const auto here = find_host_on_port(request, any_kind, sight)) {
+    const Service& service = services[here->service];
+    const auto kind = kind_of(service, service.ports[here->port]);
+    return kind == PortKind::tcp_by_address ? Reason::address_not_registered
+                                            : wrong_protocol(request.sniffed, only(kind));
+  }
+  const PortKinds wanted = only(*named_kind(request.sniffed));
+  if ((names_on_port & wanted) == 0) return wrong_protocol(request.sniffed, names_on_port);
+  const auto elsewhere = find_host(request.host, sight, [](std::uint32_t) { return true; });
+  return elsewhere ? Reason::port_not_registered : Reason::host_not_registered;
+}
+
+std::shared_ptr<const Snapshot> Snapshot::compile(std::vector<Service> services) {
+  return std::shared_ptr<const Snapshot>(new Snapshot(std::move(services)));
+}
+
+Snapshot::Snapshot(std::vector<Service> services) : index_(std::make_unique<const Index>(std::move(services))) {}
+Snapshot::~Snapshot() = default;
+
+Verdict Snapshot::decide(const Request& request) const {
+  const Sight sight = index_->scopes.from(request.pod_namespace);
+  const auto match = index_->match(request, sight);
+  if (!match) return {index_->why_denied(request, sight), nullptr, nullptr};
+  const Service& service = index_->services[match->service];
+  return {Reason::registered, &service, &service.ports[match->port]};
+}
+
+Inspection Snapshot::inspect(std::string_view pod_namespace, const IpAddress& destination, std::uint16_t port) const {
+  const Sight sight = index_->scopes.from(pod_namespace);
+  if (index_->addresses.find(destination, port, sight) != nullptr) return Inspection::opaque;
+  const PortKinds on_port = index_->kinds_on(port, any_kind, sight);
+  if ((on_port & named_kinds) != 0) return Inspection::sniff;
+  return (on_port & only(PortKind::tcp_anywhere)) != 0 ? Inspection::opaque : Inspection::refuse;
+}
+
+std::vector<PortRule> Snapshot::port_rules() const {
+  struct Ranges {
+    bool any_address = false;
+    std::set<Cidr> addresses;
+  };
+  std::map<std::uint16_t, Ranges> by_port;
+  for (const Service& service : index_->services) {
+    for (const ServicePort& port : service.ports) {
+      Ranges& ranges = by_port[port.number];
+      if (kind_of(service, port) != PortKind::tcp_by_address) {
+        ranges.any_address = true;
+      } else {
+        ranges.addresses.insert(service.addresses.begin(), service.addresses.end());
+      }
+    }
+  }
+  std::vector<PortRule> rules;
+  rules.reserve(by_port.size());
+  for (const auto& [port, ranges] : by_port) {
+    PortRule rule{port, ranges.any_address, {}};
+    if (!rule.any_address) rule.addresses.assign(ranges.addresses.begin(), ranges.addresses.end());
+    rules.push_back(std::move(rule));
+  }
+  return rules;
+}
+
+const std::vector<Service>& Snapshot::services() const {
+  return index_->services;
+}
+
+std::size_t Snapshot::host_count() const {
+  return index_->hosts.size();
+}
+
+std::size_t Snapshot::index_bytes() const {
+  return sizeof(Index) - sizeof(index_->services) + index_->scopes.bytes() + index_->ports.bytes() +
+         index_->hosts.bytes() + index_->addresses.bytes() +
+         index_->registrations.capacity() * sizeof(Index::Registration) +
+         index_->registration_ends.capacity() * sizeof(std::uint32_t);
+}
+
+}  // namespace sluice
