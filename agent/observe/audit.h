@@ -1,4 +1,10 @@
 // The audit log: JSON Lines with a hash chain. Two records a connection (open, close); a denied call has one.
+//
+// Every line is one JSON object that ends in "prev", the SHA-256 of the line before it (without its newline; 64 zeros
+// in the very first line), and carries "seq", one more than the line before. The chain goes on over rotation and
+// restart. A `checkpoint` line begins every file, ends every rotated one, and comes at least every `checkpoint_records`
+// lines; its HMAC proves the chain up to it. A line torn by a crash stays, is ended by a newline, and is followed by a
+// `recovered` line, whose "head" is the last whole line.
 #pragma once
 
 #include <cstdint>
@@ -11,8 +17,10 @@
 #include "base/fd.h"
 #include "base/ip.h"
 #include "base/result.h"
+#include "observe/audit_file.h"
 #include "policy/reason.h"
 #include "settings/settings.h"
+#include "tls/digest.h"
 
 namespace sluice::observe {
 
@@ -67,6 +75,88 @@ struct Record {
   std::string datapath;      // "gate", "relay" or "kernel"
   std::string close_reason;  // "finished", "client_reset", "upstream_reset", "idle", "policy_changed", ...
   std::uint64_t count = 1;   // over 1: this record stands for so many calls
+};
+
+// No line is longer, its newline included. Long texts are cut and end in "…".
+inline constexpr std::size_t max_line_bytes = 16 * 1024;
+
+// Where the log stands.
+struct AuditState {
+  std::string path;
+  std::uint64_t lines = 0;  // written by this object
+  std::uint64_t drops = 0;  // records that could not be written, since open()
+  std::uint64_t seq = 0;    // of the last line
+  std::string head;         // SHA-256 of the last line, hexadecimal
+};
+
+struct LineFrame;
+
+// The one writer of an audit log. Thread-safe: one mutex orders the records of all threads.
+class AuditLog {
+ public:
+  // Takes the log at `settings.path` for this process, creating directory and file when missing, and goes on with its
+  // chain. Fails when another process has it, when it is no audit log, or when it cannot be written and `on_failure` is
+  // deny.
+  static Result<std::unique_ptr<AuditLog>> open(const settings::Audit& settings, std::string node, std::string role);
+
+  // Seals the log with a last checkpoint.
+  ~AuditLog();
+  AuditLog(const AuditLog&) = delete;
+  AuditLog& operator=(const AuditLog&) = delete;
+
+  // Returns after the line was handed to the kernel by write(2), as a whole. `v`, `seq`, `time`, `node`, `role` and
+  // `prev` are filled in here. A record that cannot be written is counted and logged, and the next line that can be
+  // written is a `drops` record with their number. `on_failure: deny` then returns the error and the call must be
+  // denied; `on_failure: count` returns Done.
+  Status append(const Record& record);
+
+  // For SIGHUP: rotates now, or starts a new file when the old one was already moved away.
+  Status reopen();
+
+  AuditState state() const;
+
+ private:
+  AuditLog(const settings::Audit& settings, std::string node, std::string role);
+
+  Status start();
+  Status prepare();
+  Status resume();
+  Status rotate();
+  Status shift_files();
+  Status start_file();
+  void watch_file();
+  Status write_record(const Record& record);
+  Status write_checkpoint();
+  void format_checkpoint();
+  LineFrame next_frame() const;
+  void advance();
+  void read_clocks();
+  void count_drop(const Error& error);
+
+  const settings::Audit settings_;
+  const std::string node_;  // as JSON text
+  const std::string role_;  // as JSON text
+  std::vector<std::uint8_t> key_;
+  UniqueFd lock_;
+
+  mutable std::mutex mutex_;  // guards everything below
+  std::optional<AuditFile> file_;
+  std::string line_;  // reused: the line being written, with its newline
+  tls::Sha256 hash_;
+  std::int64_t wall_ns_ = 0;
+  std::uint64_t now_ns_ = 0;
+  std::uint64_t seq_ = 0;
+  std::string head_;
+  std::uint64_t since_checkpoint_ = 0;
+  bool checkpoint_due_ = true;
+  bool damaged_ = false;  // the file may end in something else than a whole line
+  std::uint64_t lines_ = 0;
+  std::uint64_t drops_ = 0;
+  std::uint64_t unreported_drops_ = 0;
+  std::string drop_cause_;
+  std::uint64_t next_watch_ns_ = 0;
+  std::uint64_t next_rotation_ns_ = 0;
+  std::uint64_t next_complaint_ns_ = 0;
 };
 
 }  // namespace sluice::observe
