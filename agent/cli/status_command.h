@@ -1,0 +1,13 @@
+// sluice status, sluice flows
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+namespace sluice::cli {
+
+// Adds the commands to `app`; the one that is called puts its exit code (0 fine, 1 finding, 2 bad input) in
+// `exit_code`.
+void add_status_command(CLI::App& app, int& exit_code);
+void add_flows_command(CLI::App& app, int& exit_code);
+
+}  // namespace sluice::cli
