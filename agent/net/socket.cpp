@@ -118,6 +118,11 @@ Task<boost::system::error_code> write_all(Tcp::socket& socket, ByteSpan bytes) {
   co_return error;
 }
 
+bool is_quiet(Tcp::socket& socket) {
+  std::uint8_t byte = 0;
+  return ::recv(socket.native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
+}
+
 void reset(Tcp::socket& socket) {
   boost::system::error_code ignored;
   socket.set_option(asio::socket_base::linger(true, 0), ignored);

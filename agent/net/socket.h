@@ -66,6 +66,9 @@ Task<IoResult> read_some(Tcp::socket& socket, std::span<std::uint8_t> buffer);
 // Writes all of it, or the error.
 Task<boost::system::error_code> write_all(Tcp::socket& socket, ByteSpan bytes);
 
+// True while a connection that nobody reads is open and silent: no byte, end or error is waiting.
+bool is_quiet(Tcp::socket& socket);
+
 // Ends the connection with RST, so that the peer learns at once that its data went nowhere.
 void reset(Tcp::socket& socket);
 // Sends FIN; the other direction stays open. Errors do not matter: the peer is gone then.

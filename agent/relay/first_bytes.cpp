@@ -11,6 +11,8 @@ constexpr std::size_t read_bytes = 4096;
 // client sending single bytes costs no quadratic work.
 constexpr std::size_t eager_head_bytes = 512;
 
+constexpr std::uint8_t tls_handshake = 0x16;  // RFC 8446 section 5.1
+
 struct Undecided {};
 using HeadStep = std::variant<Undecided, wire::NotHttp, wire::RequestHead, Unreadable>;
 
@@ -20,7 +22,7 @@ struct Match : Handlers... {
   using Handlers::operator()...;
 };
 
-Unreadable bad_http(Reason reason, std::string detail) { return {reason, std::move(detail), Sniffed::http}; }
+Unreadable bad_http(Reason reason, std::string detail) { return {reason, std::move(detail), Sniffed::http, {}}; }
 
 HeadStep step_head(ByteSpan bytes) {
   auto result = wire::parse_request_head(bytes);
@@ -54,10 +56,10 @@ Step classify(ByteSpan bytes, std::size_t before) {
   auto hello = wire::parse_client_hello(bytes);
   if (std::holds_alternative<wire::NeedMore>(hello)) return Undecided{};
   if (const auto* bad = std::get_if<wire::Malformed>(&hello)) {
-    return Unreadable{Reason::hello_malformed, std::string(bad->what), Sniffed::tls};
+    return Unreadable{Reason::hello_malformed, std::string(bad->what), Sniffed::tls, {}};
   }
   if (std::holds_alternative<wire::TooLarge>(hello)) {
-    return Unreadable{Reason::hello_too_large, "ClientHello over 16 KiB", Sniffed::tls};
+    return Unreadable{Reason::hello_too_large, "ClientHello over 16 KiB", Sniffed::tls, {}};
   }
   if (auto* whole = std::get_if<wire::ClientHello>(&hello)) {
     first.sniffed = Sniffed::tls;
@@ -75,6 +77,21 @@ Step classify(ByteSpan bytes, std::size_t before) {
     first.sniffed = Sniffed::opaque;
   }
   return first;
+}
+
+// The connection ended, or its time did, before its first bytes were whole.
+Unreadable ended_early(std::vector<std::uint8_t> bytes, bool timed_out) {
+  Unreadable early;
+  if (!bytes.empty()) early.sniffed = bytes.front() == tls_handshake ? Sniffed::tls : Sniffed::http;
+  if (timed_out) {
+    early.reason = Reason::hello_timeout;
+    early.detail = "the first bytes took too long";
+  } else {
+    early.reason = early.sniffed == Sniffed::http ? Reason::http_malformed : Reason::hello_malformed;
+    early.detail = bytes.empty() ? "ended before its first byte" : "ended within its first bytes";
+  }
+  early.bytes = std::move(bytes);
+  return early;
 }
 
 // Appends what the socket has next; false at its end or on an error.
@@ -97,7 +114,10 @@ net::Task<FirstBytesResult> read_first_bytes(net::Tcp::socket& socket, std::vect
   for (;;) {
     if (!bytes.empty()) {
       auto step = classify(bytes, before);
-      if (auto* bad = std::get_if<Unreadable>(&step)) co_return std::move(*bad);
+      if (auto* bad = std::get_if<Unreadable>(&step)) {
+        bad->bytes = std::move(bytes);
+        co_return std::move(*bad);
+      }
       if (auto* first = std::get_if<FirstBytes>(&step)) {
         first->bytes = std::move(bytes);
         co_return std::move(*first);
@@ -105,10 +125,7 @@ net::Task<FirstBytesResult> read_first_bytes(net::Tcp::socket& socket, std::vect
     }
     before = bytes.size();
     if (co_await read_more(socket, bytes)) continue;
-    const auto looked = bytes.empty() ? Sniffed::none : bytes.front() == 0x16 ? Sniffed::tls : Sniffed::http;
-    if (deadline.expired()) co_return Unreadable{Reason::hello_timeout, "the first bytes took too long", looked};
-    co_return Unreadable{looked == Sniffed::http ? Reason::http_malformed : Reason::hello_malformed,
-                         bytes.empty() ? "ended before its first byte" : "ended within its first bytes", looked};
+    co_return ended_early(std::move(bytes), deadline.expired());
   }
 }
 

@@ -28,6 +28,7 @@ struct Unreadable {
   Reason reason = Reason::hello_malformed;
   std::string detail;
   Sniffed sniffed = Sniffed::none;  // what they looked like, for the answer
+  std::vector<std::uint8_t> bytes;  // all that was read of a connection's first bytes
 };
 
 using FirstBytesResult = std::variant<FirstBytes, Unreadable>;

@@ -128,8 +128,8 @@ class Exchange {
       if (ahead.empty() && body.certain_bytes() >= worth_splicing) {
         const auto before = moved;
         const auto end = co_await move_bytes(from, to, body.certain_bytes(), pipes_, moved);
-        if (!ends_by_close) body.skip(moved - before);
-        if (end != MoveEnd::limit) co_return end == MoveEnd::end_of_stream && ends_by_close;
+        body.skip(moved - before);
+        if (end != MoveEnd::limit) co_return false;
         continue;
       }
       if (ahead.empty() && !co_await fill(from, ahead)) co_return ends_by_close;

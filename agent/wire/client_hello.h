@@ -20,6 +20,8 @@ struct ClientHello {
   bool ech = false;                     // encrypted_client_hello (0xfe0d) is there: `sni` is the outer name
   std::string ja4;                      // FoxIO JA4, e.g. "t13d1516h2_8daaf6152771_b186095e22b6"
   std::size_t wire_bytes = 0;           // how many input bytes the hello took, record headers included
+
+  bool operator==(const ClientHello&) const = default;
 };
 
 struct NeedMore {};  // the bytes so far are a valid beginning
@@ -32,7 +34,9 @@ using HelloResult = std::variant<NeedMore, ClientHello, NotTls, Malformed, TooLa
 
 // Parses the first bytes of a connection. Bytes after the hello are ignored. SNI rules: exactly one host_name entry;
 // no IP literal, no empty name, at most 255 bytes, only letters, digits, '-', '_' and '.', labels of 1..63 bytes: else
-// Malformed. Duplicate extensions are Malformed (RFC 8446 section 4.2).
+// Malformed. Duplicate extensions are Malformed (RFC 8446 section 4.2). Cheap to call again after every segment: an
+// incomplete hello costs a look at its record headers, and a wrong one is refused at its first wrong header byte. Once
+// the result is not NeedMore, more bytes do not change it.
 HelloResult parse_client_hello(ByteSpan bytes);
 
 // "1.3", "1.2", ... or "0x7f1c" for what has no name.

@@ -26,6 +26,8 @@ struct ProxyHeader {
   std::string service_account;
   std::string rule;
   std::string connection_id;  // the audit id of the agent's record
+
+  bool operator==(const ProxyHeader&) const = default;
 };
 
 // The header as bytes; IPv4 form when both addresses are IPv4, else IPv6 (mapped where needed).

@@ -1,0 +1,25 @@
+#include "identity/process.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <array>
+
+namespace sluice::identity {
+namespace {
+
+std::string read_exe(std::int32_t pid) {
+  std::array<char, 4096> target;
+  const auto size = ::readlink(fmt::format("/proc/{}/exe", pid).c_str(), target.data(), target.size());
+  return size > 0 ? std::string(target.data(), static_cast<std::size_t>(size)) : std::string();
+}
+
+}  // namespace
+
+Process find_process(const kernel::Interception& kernel, const Endpoint& source, const Endpoint& destination) {
+  const auto owner = kernel.owner(source, destination);
+  if (!owner) return {};
+  return {owner->pid, owner->comm, read_exe(owner->pid), owner->cgroup_id};
+}
+
+}  // namespace sluice::identity

@@ -1,0 +1,21 @@
+// Which process opened a connection: the kernel's word, completed from /proc while the process lives.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "base/ip.h"
+#include "kernel/interception.h"
+
+namespace sluice::identity {
+
+struct Process {
+  std::int32_t pid = 0;  // 0: unknown
+  std::string comm;
+  std::string exe;       // empty: the process is gone or may not be read
+  std::uint64_t cgroup_id = 0;
+};
+
+Process find_process(const kernel::Interception& kernel, const Endpoint& source, const Endpoint& destination);
+
+}  // namespace sluice::identity

@@ -1,0 +1,43 @@
+// Writing the story of calls: audit records and the metrics that go with them, in one place so that they agree.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <string>
+
+#include "observe/audit.h"
+#include "observe/denial_limiter.h"
+#include "observe/metrics.h"
+
+namespace sluice::serving {
+
+// Thread-safe.
+class Recorder {
+ public:
+  Recorder(observe::AuditLog& audit, observe::Metrics& metrics, std::uint32_t denials_per_second);
+
+  // An id for a new connection: unique over nodes and restarts.
+  std::string next_id();
+
+  // An open or request record. An error means: deny.
+  Status allowed(const observe::Record& record);
+  // A deny record, or one more in the count of its pod and reason when the pod has had its share of records.
+  void denied(const observe::Record& record);
+  // Denials that were counted elsewhere (in the kernel): one record for all of them.
+  void denied_in_sum(const observe::Record& record);
+  void closed(const observe::Record& record);
+  // start, stop and the like.
+  void event(const observe::Record& record);
+
+  // Writes the counted denials, one record a pod and reason; to be called every second.
+  void flush();
+
+ private:
+  observe::AuditLog& audit_;
+  observe::Metrics& metrics_;
+  observe::DenialLimiter limiter_;
+  const std::uint64_t id_prefix_;
+  std::atomic<std::uint64_t> next_id_{1};
+};
+
+}  // namespace sluice::serving

@@ -1,0 +1,198 @@
+#include <algorithm>
+#include <charconv>
+#include <map>
+
+#include "settings/read_settings.h"
+
+namespace sluice::settings {
+namespace {
+
+constexpr std::size_t max_interface_name = 15;  // IFNAMSIZ - 1
+
+// Names of Kubernetes: dot-separated labels of RFC 1123, lower case.
+bool is_kubernetes_name(std::string_view name, bool dots) {
+  const auto alphanumeric = [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z'); };
+  if (name.empty() || name.size() > (dots ? 253 : 63) || !alphanumeric(name.front()) || !alphanumeric(name.back())) {
+    return false;
+  }
+  return std::all_of(name.begin(), name.end(),
+                     [&](char c) { return alphanumeric(c) || c == '-' || (dots && c == '.'); });
+}
+
+void read_patterns(yaml::Reader& reader, std::string_view key, std::vector<std::string>& out, std::string_view why) {
+  if (!reader.find(key)) return;
+  out.clear();
+  for (const auto& item : reader.list(key, 100)) {
+    auto pattern = item.text();
+    if (!pattern) continue;
+    if (pattern->empty() || pattern->size() > 64) item.fault("expected a pattern of 1 to 64 bytes like \"veth*\"");
+    out.push_back(*std::move(pattern));
+  }
+  if (out.empty()) reader.fault(key, "expected at least one pattern: " + std::string(why));
+}
+
+// "ADDRESS[/LENGTH]:PORT", with IPv6 in brackets.
+std::optional<UdpAllow> parse_udp_allow(std::string_view text) {
+  const auto colon = text.rfind(':');
+  if (colon == text.npos) return std::nullopt;
+  auto range = text.substr(0, colon);
+  const auto digits = text.substr(colon + 1);
+  const bool bracketed = range.size() >= 2 && range.front() == '[' && range.back() == ']';
+  if (bracketed) range = range.substr(1, range.size() - 2);
+  const auto cidr = Cidr::parse(range);
+  std::uint16_t port = 0;
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), port);
+  if (error != std::errc{} || end != digits.data() + digits.size() || port == 0) return std::nullopt;
+  if (!cidr || (range.find(':') != range.npos) != bracketed) return std::nullopt;
+  return UdpAllow{*cidr, port};
+}
+
+Interception read_interception(yaml::Reader reader) {
+  Interception interception;
+  read_patterns(reader, "pod_interfaces", interception.pod_interfaces, "without one no pod is intercepted");
+  read_patterns(reader, "uplinks", interception.uplinks, "without one nothing guards the way out");
+  interception.internal_cidrs = read_cidrs(reader, "internal_cidrs", "then nothing would be enforced");
+  for (const auto& item : reader.list("udp_allow", max_list_items)) {
+    const auto text = item.text();
+    if (!text) continue;
+    const auto allow = parse_udp_allow(*text);
+    if (allow) {
+      interception.udp_allow.push_back(*allow);
+    } else {
+      item.fault("expected \"ADDRESS[/LENGTH]:PORT\", IPv6 in brackets (\"[fd00::/8]:53\"), found " + item.shown());
+    }
+  }
+  reader.read("inbound_replies", interception.inbound_replies);
+  reader.finish();
+  return interception;
+}
+
+// "ADDRESS[:PORT]"; the port stays 0 when there is none.
+std::optional<Endpoint> parse_address(std::string_view text) {
+  if (const auto address = IpAddress::parse(text)) return Endpoint{*address, 0};
+  const auto endpoint = Endpoint::parse(text);
+  return endpoint && endpoint->port != 0 ? endpoint : std::nullopt;
+}
+
+GatewayTarget read_gateway_target(yaml::Reader reader) {
+  GatewayTarget target;
+  reader.read<Transport>("transport", target.transport, transports);
+  const auto value = reader.find("address");
+  if (!value) {
+    reader.fault("address", "is required: the gateway's \"ADDRESS:PORT\"");
+  } else if (const auto text = value->text()) {
+    const auto endpoint = parse_address(*text);
+    if (!endpoint || endpoint->address.is_unspecified()) {
+      value->fault("expected \"ADDRESS[:PORT]\", IPv6 with a port in brackets, found " + value->shown());
+    } else if (endpoint->port == 0 && target.transport == Transport::proxy) {
+      value->fault("has no port; transport proxy needs \"ADDRESS:PORT\"");
+    } else {
+      target.address = endpoint->address;
+      target.port = endpoint->port;
+    }
+  }
+  reader.finish();
+  return target;
+}
+
+Egress read_egress(yaml::Reader reader) {
+  static constexpr std::pair<std::string_view, Mode> modes[] = {{"enforce", Mode::enforce}, {"audit", Mode::audit}};
+  static constexpr std::pair<std::string_view, EchPolicy> ech[] = {{"allow", EchPolicy::allow},
+                                                                   {"deny", EchPolicy::deny}};
+  Egress egress;
+  reader.read<Mode>("mode", egress.mode, modes);
+  for (const auto& item : reader.list("audit_namespaces", max_list_items)) {
+    auto name = item.text();
+    if (!name) continue;
+    if (!is_kubernetes_name(*name, false)) item.fault("expected the name of a namespace, found " + item.shown());
+    egress.audit_namespaces.push_back(*std::move(name));
+  }
+  egress.gateway = read_gateway_target(reader.section("gateway"));
+  reader.read<EchPolicy>("ech", egress.ech, ech);
+  reader.finish();
+  return egress;
+}
+
+void read_name(yaml::Reader& reader, std::string_view key, bool dots, std::string& out) {
+  reader.read(key, out);
+  if (!is_kubernetes_name(out, dots)) {
+    reader.fault(key, "is required: a Kubernetes name of lower-case letters, digits and '-', found " +
+                          yaml::quote(out));
+  }
+}
+
+void read_labels(yaml::Reader reader, std::map<std::string, std::string>& out) {
+  for (const auto& entry : reader.entries()) {
+    if (auto text = entry.text()) out.emplace(entry.node().key, *std::move(text));
+  }
+}
+
+Pod read_pod(const yaml::Value& value) {
+  yaml::Reader reader(value);
+  const auto faults_before = value.context().faults.size();
+  Pod pod;
+  read_name(reader, "namespace", false, pod.namespace_name);
+  read_name(reader, "name", true, pod.name);
+  reader.read("uid", pod.uid);
+  reader.read("service_account", pod.service_account);
+  read_labels(reader.section("labels"), pod.labels);
+  for (const auto& item : reader.list("addresses", 16)) {
+    const auto text = item.text();
+    if (!text) continue;
+    const auto address = IpAddress::parse(*text);
+    if (!address || address->is_unspecified()) {
+      item.fault("expected an IP address, found " + item.shown());
+    } else {
+      pod.addresses.push_back(*address);
+    }
+  }
+  reader.read("interface", pod.interface);
+  if (pod.interface.size() > max_interface_name) reader.fault("interface", "expected at most 15 bytes");
+  const bool sound = value.context().faults.size() == faults_before;
+  if (sound && pod.addresses.empty() && pod.interface.empty()) {
+    value.fault("expected `addresses` or `interface`, found neither");
+  }
+  reader.finish();
+  return pod;
+}
+
+// Two pods with one address would make an identity a matter of luck.
+std::vector<Pod> read_pods(yaml::Reader reader, const yaml::Context& context) {
+  std::vector<Pod> pods;
+  std::map<std::string, std::string> owners;
+  for (const auto& item : reader.list("pods", max_list_items)) {
+    const auto faults_before = context.faults.size();
+    auto pod = read_pod(item);
+    if (context.faults.size() != faults_before) continue;
+    const auto name = pod.namespace_name + "/" + pod.name;
+    const auto claim = [&](const std::string& what) {
+      const auto [owner, first] = owners.emplace(what, item.path());
+      if (!first) item.fault(what + " is there already, in " + owner->second);
+    };
+    claim("pod " + name);
+    for (const auto& address : pod.addresses) claim("address " + address.to_string());
+    if (!pod.interface.empty()) claim("interface " + yaml::quote(pod.interface));
+    pods.push_back(std::move(pod));
+  }
+  reader.finish();
+  return pods;
+}
+
+}  // namespace
+
+AgentSettings read_agent(const yaml::Node& root, yaml::Context& context) {
+  yaml::Reader reader(&root, "", context);
+  AgentSettings settings;
+  settings.node = read_node(reader.section("node"));
+  settings.resources = read_resources(reader.section("resources"));
+  settings.interception = read_interception(reader.section("interception"));
+  settings.egress = read_egress(reader.section("egress"));
+  settings.pods = read_pods(reader.section("identity"), context);
+  settings.limits = read_limits(reader.section("limits"));
+  settings.audit = read_audit(reader.section("audit"));
+  settings.admin = read_admin(reader.section("admin"));
+  reader.finish();
+  return settings;
+}
+
+}  // namespace sluice::settings

@@ -1,0 +1,70 @@
+#include <algorithm>
+
+#include "settings/read_settings.h"
+
+namespace sluice::settings {
+namespace {
+
+std::optional<Endpoint> read_endpoint(const yaml::Value& value, std::string_view example) {
+  const auto text = value.text();
+  if (!text) return std::nullopt;
+  const auto endpoint = Endpoint::parse(*text);
+  if (endpoint && endpoint->port != 0) return endpoint;
+  value.fault(fmt::format("expected \"ADDRESS:PORT\" like \"{}\", IPv6 in brackets, found {}", example, value.shown()));
+  return std::nullopt;
+}
+
+Listen read_listen(const yaml::Value& item) {
+  yaml::Reader reader(item);
+  Listen listen;
+  if (const auto value = reader.find("address")) {
+    if (const auto endpoint = read_endpoint(*value, "0.0.0.0:15443")) listen.address = *endpoint;
+  } else {
+    reader.fault("address", "is required: \"ADDRESS:PORT\" to listen on");
+  }
+  reader.read<Transport>("transport", listen.transport, transports);
+  reader.read("service_port", listen.service_port, 0, 65535);
+  if (listen.transport == Transport::proxy && listen.service_port != 0) {
+    reader.fault("service_port", "is for transport raw; with proxy the header names the port: remove it");
+  }
+  if (listen.transport == Transport::raw && listen.service_port == 0) listen.service_port = listen.address.port;
+  reader.finish();
+  return listen;
+}
+
+Gateway read_gateway_section(yaml::Reader reader) {
+  Gateway gateway;
+  for (const auto& item : reader.list("listen", 64)) {
+    const auto listen = read_listen(item);
+    const auto same = [&](const Listen& other) { return other.address == listen.address; };
+    if (listen.address.port != 0 && std::any_of(gateway.listen.begin(), gateway.listen.end(), same)) {
+      item.fault(listen.address.to_string() + " is listened on already: keep one of them");
+    }
+    gateway.listen.push_back(listen);
+  }
+  if (gateway.listen.empty()) reader.fault("listen", "is required: at least one {address: \"0.0.0.0:15443\"}");
+  for (const auto& item : reader.list("resolvers", 8)) {
+    if (const auto endpoint = read_endpoint(item, "10.0.0.10:53")) gateway.resolvers.push_back(*endpoint);
+  }
+  gateway.forbidden_cidrs = read_cidrs(reader, "forbidden_cidrs", "");
+  gateway.permitted_cidrs = read_cidrs(reader, "permitted_cidrs", "then a name could lead to the metadata service");
+  reader.finish();
+  return gateway;
+}
+
+}  // namespace
+
+GatewaySettings read_gateway(const yaml::Node& root, yaml::Context& context) {
+  yaml::Reader reader(&root, "", context);
+  GatewaySettings settings;
+  settings.node = read_node(reader.section("node"));
+  settings.resources = read_resources(reader.section("resources"));
+  settings.gateway = read_gateway_section(reader.section("gateway"));
+  settings.limits = read_limits(reader.section("limits"));
+  settings.audit = read_audit(reader.section("audit"));
+  settings.admin = read_admin(reader.section("admin"));
+  reader.finish();
+  return settings;
+}
+
+}  // namespace sluice::settings

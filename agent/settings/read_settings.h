@@ -1,0 +1,26 @@
+// From a YAML tree to typed settings. What is wrong is left in the context's faults; the result counts only without any.
+#pragma once
+
+#include "settings/settings.h"
+#include "settings/strict_yaml.h"
+
+namespace sluice::settings {
+
+AgentSettings read_agent(const yaml::Node& root, yaml::Context& context);
+GatewaySettings read_gateway(const yaml::Node& root, yaml::Context& context);
+
+// The sections that both roles have.
+Node read_node(yaml::Reader reader);
+Resources read_resources(yaml::Reader reader);
+Limits read_limits(yaml::Reader reader);
+Audit read_audit(yaml::Reader reader);
+Admin read_admin(yaml::Reader reader);
+
+// The list `key` of CIDRs. `whole_refused`: why a range of every address is refused; empty when it is fine.
+std::vector<Cidr> read_cidrs(yaml::Reader& reader, std::string_view key, std::string_view whole_refused);
+
+inline constexpr std::size_t max_list_items = 10'000;
+inline constexpr std::pair<std::string_view, Transport> transports[] = {{"raw", Transport::raw},
+                                                                        {"proxy", Transport::proxy}};
+
+}  // namespace sluice::settings

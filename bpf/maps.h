@@ -1,0 +1,40 @@
+/* Every map, once. README.md has the table of who writes and reads what, and what happens when one is full. */
+#pragma once
+
+#include <linux/bpf.h>
+
+#include <bpf/bpf_helpers.h>
+
+#include "bpf/abi.h"
+
+#define SLUICE_MAP(map_type, map_name, key_type, value_type, entries, map_flags) \
+  struct {                                                                       \
+    __uint(type, map_type);                                                      \
+    __uint(max_entries, entries);                                                \
+    __uint(map_flags_field, map_flags);                                          \
+    __type(key, key_type);                                                       \
+    __type(value, value_type);                                                   \
+  } map_name SEC(".maps")
+/* libbpf reads the attribute by this name; the macro above cannot have a parameter of the same one. */
+#define map_flags_field map_flags
+
+SLUICE_MAP(BPF_MAP_TYPE_ARRAY, configs, __u32, struct sluice_config, 1, 0);
+SLUICE_MAP(BPF_MAP_TYPE_ARRAY, heartbeats, __u32, __u64, 1, 0);
+SLUICE_MAP(BPF_MAP_TYPE_HASH, pods, __u32, struct sluice_pod, SLUICE_MAX_PODS, BPF_F_NO_PREALLOC);
+SLUICE_MAP(BPF_MAP_TYPE_HASH, uplinks, __u32, __u8, SLUICE_MAX_UPLINKS, BPF_F_NO_PREALLOC);
+SLUICE_MAP(BPF_MAP_TYPE_LPM_TRIE, internals, struct sluice_internal_key, __u8, SLUICE_MAX_INTERNALS, BPF_F_NO_PREALLOC);
+SLUICE_MAP(BPF_MAP_TYPE_HASH, ports, struct sluice_port_key, __u8, SLUICE_MAX_PORTS, BPF_F_NO_PREALLOC);
+SLUICE_MAP(BPF_MAP_TYPE_LPM_TRIE, destinations, struct sluice_destination_key, __u8, SLUICE_MAX_DESTINATIONS,
+           BPF_F_NO_PREALLOC);
+SLUICE_MAP(BPF_MAP_TYPE_SOCKMAP, listeners, __u32, __u64, 2 * SLUICE_MAX_LISTENERS, 0);
+SLUICE_MAP(BPF_MAP_TYPE_LRU_HASH, conns, struct sluice_tuple, __u64, SLUICE_MAX_CONNS, 0);
+SLUICE_MAP(BPF_MAP_TYPE_LRU_HASH, processes, __u64, struct sluice_process, SLUICE_MAX_PROCESSES, 0);
+SLUICE_MAP(BPF_MAP_TYPE_LRU_HASH, inbounds, struct sluice_tuple, __u64, SLUICE_MAX_INBOUNDS, 0);
+SLUICE_MAP(BPF_MAP_TYPE_HASH, denials, struct sluice_denial_key, __u64, SLUICE_MAX_DENIALS, BPF_F_NO_PREALLOC);
+SLUICE_MAP(BPF_MAP_TYPE_HASH, denials_taken, struct sluice_denial_key, __u64, SLUICE_MAX_DENIALS, BPF_F_NO_PREALLOC);
+SLUICE_MAP(BPF_MAP_TYPE_HASH, budgets, __u32, struct sluice_budget, SLUICE_MAX_PODS, BPF_F_NO_PREALLOC);
+
+struct {
+  __uint(type, BPF_MAP_TYPE_RINGBUF);
+  __uint(max_entries, SLUICE_EVENT_BYTES);
+} events SEC(".maps");
