@@ -33,7 +33,7 @@ constexpr int event_timeout_ms = 2000;
 // Runs a shell command in the current namespace; its output, or a failed test.
 std::string run(const std::string& command) {
   std::string output;
-  auto* pipe = ::popen((command + " 2>&1").c_str(), "r");
+  auto* pipe = ::popen(("exec 2>&1; " + command).c_str(), "r");
   char buffer[4096];
   while (const auto count = std::fread(buffer, 1, sizeof buffer, pipe)) output.append(buffer, count);
   const int status = ::pclose(pipe);
