@@ -116,8 +116,8 @@ Egress read_egress(yaml::Reader reader) {
 void read_name(yaml::Reader& reader, std::string_view key, bool dots, std::string& out) {
   reader.read(key, out);
   if (!is_kubernetes_name(out, dots)) {
-    reader.fault(key, "is required: a Kubernetes name of lower-case letters, digits and '-', found " +
-                          yaml::quote(out));
+    reader.fault(key,
+                 "is required: a Kubernetes name of lower-case letters, digits and '-', found " + yaml::quote(out));
   }
 }
 

@@ -81,7 +81,7 @@ Limits read_limits(yaml::Reader reader) {
 
 Audit read_audit(yaml::Reader reader) {
   static constexpr std::pair<std::string_view, OnAuditFailure> choices[] = {{"deny", OnAuditFailure::deny},
-                                                                           {"count", OnAuditFailure::count}};
+                                                                            {"count", OnAuditFailure::count}};
   Audit audit;
   reader.read("path", audit.path);
   if (audit.path.empty()) reader.fault("path", "expected the file to write to");

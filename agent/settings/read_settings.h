@@ -1,4 +1,5 @@
-// From a YAML tree to typed settings. What is wrong is left in the context's faults; the result counts only without any.
+// From a YAML tree to typed settings. What is wrong is left in the context's faults; the result counts only without
+// any.
 #pragma once
 
 #include "settings/settings.h"

@@ -15,8 +15,8 @@ namespace sluice::settings {
 namespace {
 
 Error located(const std::string& path, const yaml::Fault& fault) {
-  return Error(fmt::format("{}:{}: {}{}{}", path, fault.line, fault.path, fault.path.empty() ? "" : ": ",
-                           fault.message));
+  return Error(
+      fmt::format("{}:{}: {}{}{}", path, fault.line, fault.path, fault.path.empty() ? "" : ": ", fault.message));
 }
 
 template <typename Settings>

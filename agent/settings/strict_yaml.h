@@ -35,19 +35,23 @@ struct Context {
 
 inline std::string_view describe(Kind kind) {
   switch (kind) {
-    case Kind::null: return "nothing";
-    case Kind::scalar: return "a single value";
-    case Kind::sequence: return "a list";
-    case Kind::mapping: return "a mapping";
+    case Kind::null:
+      return "nothing";
+    case Kind::scalar:
+      return "a single value";
+    case Kind::sequence:
+      return "a list";
+    case Kind::mapping:
+      return "a mapping";
   }
   return "";
 }
 
 // Would YAML 1.1, the dialect of Kubernetes, take this unquoted scalar for a boolean or a number?
 inline bool is_plain_non_text(std::string_view text) {
-  static const std::set<std::string_view> words = {
-      "true", "True", "TRUE", "false", "False", "FALSE", "yes", "Yes",  "YES",   "no",   "No",   "NO",
-      "on",   "On",   "ON",   "off",   "Off",   "OFF",   ".inf", ".Inf", ".INF", ".nan", ".NaN", ".NAN"};
+  static const std::set<std::string_view> words = {"true", "True", "TRUE", "false", "False", "FALSE", "yes",  "Yes",
+                                                   "YES",  "no",   "No",   "NO",    "on",    "On",    "ON",   "off",
+                                                   "Off",  "OFF",  ".inf", ".Inf",  ".INF",  ".nan",  ".NaN", ".NAN"};
   if (words.contains(text)) return true;
   if (!text.empty() && (text.front() == '-' || text.front() == '+')) text.remove_prefix(1);
   if (text.starts_with("0x") || text.starts_with("0o")) return true;
