@@ -2,6 +2,8 @@
 
 #include <random>
 
+#include "policy/host_match.h"
+
 namespace sluice {
 namespace {
 
@@ -66,6 +68,26 @@ HostIndex::Id HostIndex::find_wildcard(std::string_view host, const Suffix& suff
     return is_wildcard(pattern) && pattern.size() == suffix.length + 1 && host_matches(pattern, host);
   };
   return find(suffix.hash, true, is_it, unused);
+}
+
+HostIndex::Matches HostIndex::match(std::string_view host) const {
+  Matches matches;
+  if (host.size() > max_host_bytes) return matches;
+  std::array<Suffix, max_host_bytes + 1> wildcards;  // only the first `count` are ever set
+  std::size_t count = 0;
+  std::uint64_t hash = 0;
+  if (partial_lengths_[0]) wildcards[count++] = {hash, 0};
+  for (std::size_t length = 1; length <= host.size(); ++length) {
+    const char first = host[host.size() - length];
+    hash = extend(hash, first);
+    if ((first == '.' ? dotted_lengths_ : partial_lengths_)[length]) wildcards[count++] = {hash, length};
+  }
+  const auto keep = [&](Id id) {
+    if (id != absent) matches.ids_[matches.count_++] = id;
+  };
+  keep(find_exact(host, hash));
+  while (count > 0) keep(find_wildcard(host, wildcards[--count]));
+  return matches;
 }
 
 HostIndex::Id HostIndex::add(std::string_view pattern) {

@@ -5,11 +5,11 @@
 
 #include <array>
 #include <bitset>
+#include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string_view>
 #include <vector>
-
-#include "policy/host_match.h"
 
 namespace sluice {
 
@@ -26,10 +26,19 @@ class HostIndex {
   // The number of `pattern`, the same one if it was added before. Its bytes must outlive the index.
   Id add(std::string_view pattern);
 
-  // Calls `visit` with each pattern that matches `host`, most specific first (the exact name, then wildcards from the
-  // longest to the shortest), until it returns true.
-  template <typename Visit>
-  void visit_matches(std::string_view host, Visit visit) const;
+  // The patterns that match one name, most specific first: the exact name, then wildcards from the longest to the
+  // shortest.
+  class Matches {
+   public:
+    std::span<const Id> ids() const { return std::span(ids_).first(count_); }
+
+   private:
+    friend class HostIndex;
+    // The name itself, and a wildcard for each of its suffixes with the empty one. Only the first `count_` are set.
+    std::array<Id, max_host_bytes + 2> ids_;
+    std::size_t count_ = 0;
+  };
+  Matches match(std::string_view host) const;
 
   std::size_t size() const { return patterns_.size(); }
   // Heap bytes.
@@ -67,23 +76,5 @@ class HostIndex {
   std::vector<Slot> slots_;
   std::vector<std::string_view> patterns_;
 };
-
-template <typename Visit>
-void HostIndex::visit_matches(std::string_view host, Visit visit) const {
-  if (host.size() > max_host_bytes) return;
-  std::array<Suffix, max_host_bytes + 1> wildcards;  // only the first `count` are ever set
-  std::size_t count = 0;
-  std::uint64_t hash = 0;
-  if (partial_lengths_[0]) wildcards[count++] = {hash, 0};
-  for (std::size_t length = 1; length <= host.size(); ++length) {
-    const char first = host[host.size() - length];
-    hash = extend(hash, first);
-    if ((first == '.' ? dotted_lengths_ : partial_lengths_)[length]) wildcards[count++] = {hash, length};
-  }
-  if (const Id id = find_exact(host, hash); id != absent && visit(id)) return;
-  while (count > 0) {
-    if (const Id id = find_wildcard(host, wildcards[--count]); id != absent && visit(id)) return;
-  }
-}
 
 }  // namespace sluice

@@ -42,6 +42,10 @@ Reason wrong_protocol(Sniffed sniffed, PortKinds kinds) {
   return sniffed != Sniffed::tls && kinds == only(PortKind::tls) ? Reason::not_tls : Reason::protocol_not_allowed;
 }
 
+Reason name_missing(PortKind kind) {
+  return kind == PortKind::tls ? Reason::sni_missing : Reason::host_missing;
+}
+
 constexpr PortKinds named_kinds = only(PortKind::tls) | only(PortKind::http);
 
 }  // namespace
@@ -56,18 +60,24 @@ struct Snapshot::Index {
     std::uint32_t service = 0;
     std::uint32_t port = 0;
   };
+  // A request and the patterns that match its name; none when it carries no name.
+  struct Call {
+    const Request& request;
+    std::optional<PortKind> named;
+    std::span<const HostIndex::Id> patterns;
+  };
 
   explicit Index(std::vector<Service> unsorted);
 
   // The service that allows the call, among those in sight.
-  std::optional<Match> match(const Request& request, const Sight& sight) const;
+  std::optional<Match> match(const Call& call, const Sight& sight) const;
   // The reason when match() finds none.
-  Reason why_denied(const Request& request, const Sight& sight) const;
-  Reason why_name_denied(const Request& request, const Sight& sight, PortKinds on_port) const;
-  // The service of the most specific pattern for `host` that is in sight and has a port for which `accept` is true.
+  Reason why_denied(const Call& call, const Sight& sight) const;
+  Reason why_name_denied(const Call& call, const Sight& sight, PortKinds names_on_port) const;
+  // The service in sight with the most specific host among those for which `accept` is true.
   template <typename Accept>
-  std::optional<std::uint32_t> find_host(std::string_view host, const Sight& sight, Accept accept) const;
-  std::optional<Match> find_host_on_port(const Request& request, PortKinds kinds, const Sight& sight) const;
+  std::optional<std::uint32_t> find_host(const Call& call, const Sight& sight, Accept accept) const;
+  std::optional<Match> find_host_on_port(const Call& call, PortKinds kinds, const Sight& sight) const;
   // The kinds in sight on `port`, among `kinds`.
   PortKinds kinds_on(std::uint16_t port, PortKinds kinds, const Sight& sight) const;
 
@@ -122,26 +132,23 @@ void Snapshot::Index::index_hosts() {
 }
 
 template <typename Accept>
-std::optional<std::uint32_t> Snapshot::Index::find_host(std::string_view host, const Sight& sight,
-                                                        Accept accept) const {
-  const Registration* found = nullptr;
-  if (host.empty()) return std::nullopt;
-  hosts.visit_matches(host, [&](HostIndex::Id id) {
+std::optional<std::uint32_t> Snapshot::Index::find_host(const Call& call, const Sight& sight, Accept accept) const {
+  for (const HostIndex::Id id : call.patterns) {
     const std::uint32_t begin = id == 0 ? 0 : registration_ends[id - 1];
     const auto these = std::span(registrations).subspan(begin, registration_ends[id] - begin);
-    found = sight.oldest(these, [&](const Registration& one) { return accept(one.service); });
-    return found != nullptr;
-  });
-  return found != nullptr ? std::optional(found->service) : std::nullopt;
+    const auto* found = sight.oldest(these, [&](const Registration& one) { return accept(one.service); });
+    if (found != nullptr) return found->service;
+  }
+  return std::nullopt;
 }
 
-std::optional<Snapshot::Index::Match> Snapshot::Index::find_host_on_port(const Request& request, PortKinds kinds,
+std::optional<Snapshot::Index::Match> Snapshot::Index::find_host_on_port(const Call& call, PortKinds kinds,
                                                                          const Sight& sight) const {
-  const auto service = find_host(request.host, sight, [&](std::uint32_t candidate) {
-    return ports.find_in(candidate, request.port, kinds) != PortIndex::absent;
+  const auto service = find_host(call, sight, [&](std::uint32_t candidate) {
+    return ports.find_in(candidate, call.request.port, kinds) != PortIndex::absent;
   });
   if (!service) return std::nullopt;
-  return Match{*service, ports.find_in(*service, request.port, kinds)};
+  return Match{*service, ports.find_in(*service, call.request.port, kinds)};
 }
 
 PortKinds Snapshot::Index::kinds_on(std::uint16_t port, PortKinds kinds, const Sight& sight) const {
@@ -152,12 +159,13 @@ PortKinds Snapshot::Index::kinds_on(std::uint16_t port, PortKinds kinds, const S
   return found;
 }
 
-std::optional<Snapshot::Index::Match> Snapshot::Index::match(const Request& request, const Sight& sight) const {
+std::optional<Snapshot::Index::Match> Snapshot::Index::match(const Call& call, const Sight& sight) const {
+  const Request& request = call.request;
   if (const auto* entry = addresses.find(request.destination, request.port, sight); entry != nullptr) {
     return Match{entry->service, ports.find_in(entry->service, request.port, only(PortKind::tcp_by_address))};
   }
-  if (const auto kind = named_kind(request.sniffed)) {
-    if (const auto named = find_host_on_port(request, only(*kind), sight)) return named;
+  if (call.named) {
+    if (const auto named = find_host_on_port(call, only(*call.named), sight)) return named;
   }
   const auto* anywhere = ports.find(request.port, PortKind::tcp_anywhere, sight);
   if (anywhere == nullptr) return std::nullopt;
@@ -166,41 +174,33 @@ std::optional<Snapshot::Index::Match> Snapshot::Index::match(const Request& requ
   return Match{anywhere->service, ports.find_in(anywhere->service, request.port, only(PortKind::tcp_anywhere))};
 }
 
-Reason Snapshot::Index::why_denied(const Request& request, const Sight& sight) const {
+Reason Snapshot::Index::why_denied(const Call& call, const Sight& sight) const {
+  const Request& request = call.request;
   const PortKinds on_port = kinds_on(request.port, any_kind, sight);
   const PortKinds names_on_port = on_port & named_kinds;
-  if (const auto kind = named_kind(request.sniffed); kind && request.host.empty() && (on_port & only(*kind)) != 0) {
-    return *kind == PortKind::tls ? Reason::sni_missing : Reason::host_missing;
-  }
-  if (match(request, Sight::of_everything())) return Reason::not_exported;
+  if (call.named && request.host.empty() && (on_port & only(*call.named)) != 0) return name_missing(*call.named);
+  if (match(call, Sight::of_everything())) return Reason::not_exported;
   if (names_on_port == 0) {
     if (on_port != 0) return Reason::address_not_registered;
     const bool hidden_name =
         request.sniffed == Sniffed::none && kinds_on(request.port, named_kinds, Sight::of_everything()) != 0;
     return hidden_name ? Reason::not_exported : Reason::port_not_registered;
   }
-  switch (request.sniffed) {
-    case Sniffed::none:
-      return (on_port & only(PortKind::tls)) != 0 ? Reason::sni_missing : Reason::host_missing;
-    case Sniffed::opaque:
-      return wrong_protocol(request.sniffed, names_on_port);
-    case Sniffed::tls:
-    case Sniffed::http:
-      break;
+  if (request.sniffed == Sniffed::none) {
+    return name_missing((on_port & only(PortKind::tls)) != 0 ? PortKind::tls : PortKind::http);
   }
-  return why_name_denied(request, sight, names_on_port);
+  return call.named ? why_name_denied(call, sight, names_on_port) : wrong_protocol(request.sniffed, names_on_port);
 }
 
-Reason Snapshot::Index::why_name_denied(const Request& request, const Sight& sight, PortKinds names_on_port) const {
-  if (const auto here = find_host_on_port(request, any_kind, sight)) {
+Reason Snapshot::Index::why_name_denied(const Call& call, const Sight& sight, PortKinds names_on_port) const {
+  const Sniffed sniffed = call.request.sniffed;
+  if (const auto here = find_host_on_port(call, any_kind, sight)) {
     const Service& service = services[here->service];
     const auto kind = kind_of(service, service.ports[here->port]);
-    return kind == PortKind::tcp_by_address ? Reason::address_not_registered
-                                            : wrong_protocol(request.sniffed, only(kind));
+    return kind == PortKind::tcp_by_address ? Reason::address_not_registered : wrong_protocol(sniffed, only(kind));
   }
-  const PortKinds wanted = only(*named_kind(request.sniffed));
-  if ((names_on_port & wanted) == 0) return wrong_protocol(request.sniffed, names_on_port);
-  const auto elsewhere = find_host(request.host, sight, [](std::uint32_t) { return true; });
+  if ((names_on_port & only(*call.named)) == 0) return wrong_protocol(sniffed, names_on_port);
+  const auto elsewhere = find_host(call, sight, [](std::uint32_t) { return true; });
   return elsewhere ? Reason::port_not_registered : Reason::host_not_registered;
 }
 
@@ -212,10 +212,14 @@ Snapshot::Snapshot(std::vector<Service> services) : index_(std::make_unique<cons
 Snapshot::~Snapshot() = default;
 
 Verdict Snapshot::decide(const Request& request) const {
-  const Sight sight = index_->scopes.from(request.pod_namespace);
-  const auto match = index_->match(request, sight);
-  if (!match) return {index_->why_denied(request, sight), nullptr, nullptr};
-  const Service& service = index_->services[match->service];
+  const Index& index = *index_;
+  const Sight sight = index.scopes.from(request.pod_namespace);
+  const auto named = named_kind(request.sniffed);
+  const auto patterns = index.hosts.match(named ? request.host : std::string_view{});
+  const Index::Call call{request, named, request.host.empty() ? std::span<const HostIndex::Id>{} : patterns.ids()};
+  const auto match = index.match(call, sight);
+  if (!match) return {index.why_denied(call, sight), nullptr, nullptr};
+  const Service& service = index.services[match->service];
   return {Reason::registered, &service, &service.ports[match->port]};
 }
 
