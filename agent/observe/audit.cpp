@@ -175,7 +175,7 @@ Status AuditLog::start_file() {
   return Done{};
 }
 
-// path.1 becomes path.2 and so on; the oldest goes.
+// path becomes path.1, path.1 becomes path.2 and so on up to the first free number; at keep_files the oldest goes.
 Status AuditLog::shift_files() {
   std::error_code error;
   const auto size = std::filesystem::file_size(settings_.path, error);
@@ -186,9 +186,11 @@ Status AuditLog::shift_files() {
   }
   if (settings_.keep_files == 0) return Done{};
   const auto name = [this](unsigned number) { return settings_.path + "." + std::to_string(number); };
-  for (unsigned number = settings_.keep_files; number > 0; --number) {
+  unsigned last = 1;
+  while (last < settings_.keep_files && std::filesystem::exists(name(last), error)) ++last;
+  for (unsigned number = last; number > 0; --number) {
     const auto from = number == 1 ? settings_.path : name(number - 1);
-    if (std::rename(from.c_str(), name(number).c_str()) != 0 && errno != ENOENT) {
+    if (std::rename(from.c_str(), name(number).c_str()) != 0) {
       return Error::from_errno("rename " + from, errno);
     }
   }
