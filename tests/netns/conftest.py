@@ -11,7 +11,6 @@ sys.path.insert(0, str(ROOT / "tests" / "support"))
 from lab import Lab  # noqa: E402  (found by the path above)
 
 RESOURCES = [ROOT / "config" / "resources" / "seed.yaml", ROOT / "tests" / "netns" / "scene.yaml"]
-RESOURCES = [p for p in RESOURCES if p.exists()]  # XXX
 
 
 def pytest_configure():

@@ -59,8 +59,7 @@ class Capture:
         """Reads until `count` datagrams with the payload `marker` came in by `interface`."""
         deadline = time.monotonic() + timeout_s
         while True:
-            for name in self._sockets:
-                self._drain(name)
+            self.drain()
             if sum(p.payload == marker and p.interface == interface for p in self._packets) >= count:
                 break
             left = deadline - time.monotonic()
@@ -71,6 +70,12 @@ class Capture:
             seen, dropped = struct.unpack("II", sock.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8))
             if dropped:
                 raise AssertionError(f"capture on {name} lost {dropped} of {seen} packets: nothing can be said")
+
+    def drain(self):
+        """Reads what has arrived by now; all packets so far."""
+        for name in self._sockets:
+            self._drain(name)
+        return self.packets()
 
     def packets(self):
         """What was read so far, markers left out."""

@@ -295,6 +295,11 @@ class Watch:
         assert not strangers, "not the gateway's address:\n" + "\n".join(map(str, strangers))
         assert {p.destination for p in calls} == set(to), f"the gateway called {sorted({p.destination for p in calls})}"
 
+    def outside_packets(self):
+        """Everything that the outside saw."""
+        self._settle()
+        return self._outside.packets()
+
     def seen_outside(self, text):
         """Whether the bytes stood in any packet that the outside saw."""
         self._settle()

@@ -1,0 +1,78 @@
+"""The local admin socket, and the commands that read it."""
+import json
+import re
+
+import pytest
+from namespaces import wait_for
+from outside import DATABASE, EVIL, WEB
+from pod import receive_exactly
+
+SEED_HOST = "api.external-service.com"
+
+
+@pytest.mark.parametrize("role", ["agent", "gateway"])
+def test_live_and_ready_answer_200(lab, role):
+    daemon = getattr(lab, role)
+    assert daemon.get("/live")[0] == 200 and daemon.get("/ready")[0] == 200
+    assert daemon.get("/nothing")[0] == 404
+
+
+def test_the_admin_socket_is_for_root_alone(lab):
+    for daemon in (lab.agent, lab.gateway):
+        assert daemon.socket.stat().st_mode & 0o007 == 0
+
+
+def test_status_of_a_healthy_agent_exits_0_and_names_its_interfaces(lab):
+    shown = lab.sluice("status", "--socket", lab.agent.socket)
+    assert shown.returncode == 0, shown
+    for name in ("veth-a", "veth-b", "eth0", "eth1"):
+        assert name in shown.stdout, shown.stdout
+    told = json.loads(lab.sluice("status", "--socket", lab.agent.socket, "-o", "json").stdout)
+    assert told["problems"] == [] and told["generation"] >= 1
+
+
+def test_status_without_an_agent_says_so(lab):
+    shown = lab.sluice("status", "--socket", lab.directory / "nobody.sock")
+    assert shown.returncode != 0 and "nobody.sock" in shown.stdout + shown.stderr
+
+
+def test_flows_lists_live_connections_until_they_end(lab):
+    def flows():
+        return json.loads(lab.sluice("flows", "--socket", lab.agent.socket, "-o", "json").stdout)
+    with lab.pod("a").connect(DATABASE, 5432) as sock:
+        source = ":".join(map(str, sock.getsockname()))
+        assert receive_exactly(sock, 22)
+        text = lab.sluice("flows", "--socket", lab.agent.socket)
+        assert text.returncode == 0 and source in text.stdout and "my-namespace/a" in text.stdout, text
+        assert source in json.dumps(flows())
+    wait_for("the flow to be gone", lambda: source not in json.dumps(flows()))
+
+
+def test_metrics_count_calls_by_verdict_and_reason(lab):
+    def count(reason):
+        return lab.agent.metric("sluice_calls_total", reason=reason)
+    registered, denied, refused = count("registered"), count("host_not_registered"), count("port_not_registered")
+    lab.pod("a").tls(WEB, SEED_HOST).sock.close()
+    lab.pod("a").curl("http://evil.example/")
+    lab.pod("a").refusal(EVIL, 9999)
+    wait_for("the counts", lambda: (count("registered"), count("host_not_registered"), count("port_not_registered")) ==
+             (registered + 1, denied + 1, refused + 1))
+
+
+def test_version_prints_a_version(lab):
+    shown = lab.sluice("version")
+    assert shown.returncode == 0 and re.search(r"\d+\.\d+\.\d+", shown.stdout)
+
+
+@pytest.mark.parametrize("arguments", [(), ("agent",), ("agent", "-c", "/nonexistent.yaml"), ("nonsense",), ("audit", "verify"),
+                                       ("status", "--nonsense")])
+def test_bad_usage_exits_2_and_says_what(lab, arguments):
+    shown = lab.sluice(*arguments)
+    assert shown.returncode == 2 and (shown.stderr or shown.stdout), shown
+
+
+def test_audit_tail_shows_the_last_records(lab):
+    lab.pod("a").curl("http://evil.example/tail")
+    shown = wait_for("the record", lambda: (s := lab.sluice("audit", "tail", lab.agent.audit.path)).stdout and
+                     "evil.example" in s.stdout and s)
+    assert shown.returncode == 0 and "host_not_registered" in shown.stdout
