@@ -127,13 +127,6 @@ struct sluice_denial_key {
 };
 SLUICE_ASSERT_SIZE(struct sluice_denial_key, 8);
 
-/* budgets: what a pod interface may still write into the ring. */
-struct sluice_budget {
-  __u64 filled_ns;
-  __u64 tokens;
-};
-SLUICE_ASSERT_SIZE(struct sluice_budget, 16);
-
 /* events: one refused (or, in mode audit, passed) packet. */
 enum { SLUICE_EVENT_AUDIT = 1, SLUICE_EVENT_GUARD = 2 };
 struct sluice_event {

@@ -7,16 +7,14 @@
 
 #include "bpf/abi.h"
 
-#define SLUICE_MAP(map_type, map_name, key_type, value_type, entries, map_flags) \
-  struct {                                                                       \
-    __uint(type, map_type);                                                      \
-    __uint(max_entries, entries);                                                \
-    __uint(map_flags_field, map_flags);                                          \
-    __type(key, key_type);                                                       \
-    __type(value, value_type);                                                   \
-  } map_name SEC(".maps")
-/* libbpf reads the attribute by this name; the macro above cannot have a parameter of the same one. */
-#define map_flags_field map_flags
+#define SLUICE_MAP(map_type, name, key_type, value_type, entries, flags) \
+  struct {                                                               \
+    __uint(type, map_type);                                              \
+    __uint(max_entries, entries);                                        \
+    __uint(map_flags, flags);                                            \
+    __type(key, key_type);                                               \
+    __type(value, value_type);                                           \
+  } name SEC(".maps")
 
 SLUICE_MAP(BPF_MAP_TYPE_ARRAY, configs, __u32, struct sluice_config, 1, 0);
 SLUICE_MAP(BPF_MAP_TYPE_ARRAY, heartbeats, __u32, __u64, 1, 0);
@@ -32,7 +30,7 @@ SLUICE_MAP(BPF_MAP_TYPE_LRU_HASH, processes, __u64, struct sluice_process, SLUIC
 SLUICE_MAP(BPF_MAP_TYPE_LRU_HASH, inbounds, struct sluice_tuple, __u64, SLUICE_MAX_INBOUNDS, 0);
 SLUICE_MAP(BPF_MAP_TYPE_HASH, denials, struct sluice_denial_key, __u64, SLUICE_MAX_DENIALS, BPF_F_NO_PREALLOC);
 SLUICE_MAP(BPF_MAP_TYPE_HASH, denials_taken, struct sluice_denial_key, __u64, SLUICE_MAX_DENIALS, BPF_F_NO_PREALLOC);
-SLUICE_MAP(BPF_MAP_TYPE_HASH, budgets, __u32, struct sluice_budget, SLUICE_MAX_PODS, BPF_F_NO_PREALLOC);
+SLUICE_MAP(BPF_MAP_TYPE_HASH, budgets, __u32, __u64, SLUICE_MAX_PODS, BPF_F_NO_PREALLOC);
 
 struct {
   __uint(type, BPF_MAP_TYPE_RINGBUF);
