@@ -1,7 +1,9 @@
 #include "policy/port_index.h"
 
 #include <algorithm>
+#include <map>
 #include <tuple>
+#include <utility>
 
 namespace sluice {
 namespace {
@@ -19,19 +21,17 @@ PortKind kind_of(const Service& service, const ServicePort& port) {
 }
 
 PortIndex::PortIndex(const std::vector<Service>& services, const ExportScopes& scopes) {
-  service_ends_.reserve(services.size());
+  std::map<std::vector<std::uint32_t>, PortList> lists;
+  list_of_service_.reserve(services.size());
   for (std::uint32_t service = 0; service < services.size(); ++service) {
-    const auto begin = static_cast<std::ptrdiff_t>(positions_.size());
-    const auto& ports = services[service].ports;
-    for (std::uint32_t index = 0; index < ports.size(); ++index) {
-      const auto key = key_of(ports[index].number, kind_of(services[service], ports[index]));
-      positions_.push_back({key, index});
-      entries_.push_back({key, scopes.of(service), service});
+    std::vector<std::uint32_t> keys;
+    for (const ServicePort& port : services[service].ports) {
+      keys.push_back(key_of(port.number, kind_of(services[service], port)));
+      entries_.push_back({keys.back(), scopes.of(service), service});
     }
-    std::sort(positions_.begin() + begin, positions_.end(), [](const Position& left, const Position& right) {
-      return std::tie(left.key, left.index) < std::tie(right.key, right.index);
-    });
-    service_ends_.push_back(static_cast<std::uint32_t>(positions_.size()));
+    const auto [list, is_new] = lists.try_emplace(std::move(keys), static_cast<PortList>(lists.size()));
+    if (is_new) add_list(list->first);
+    list_of_service_.push_back(list->second);
   }
   std::sort(entries_.begin(), entries_.end(), [](const Entry& left, const Entry& right) {
     return std::tie(left.key, left.scope, left.service) < std::tie(right.key, right.scope, right.service);
@@ -42,6 +42,16 @@ PortIndex::PortIndex(const std::vector<Service>& services, const ExportScopes& s
   entries_.erase(std::unique(entries_.begin(), entries_.end(), alike), entries_.end());
   entries_.shrink_to_fit();
   positions_.shrink_to_fit();
+  list_ends_.shrink_to_fit();
+}
+
+void PortIndex::add_list(const std::vector<std::uint32_t>& keys) {
+  const auto begin = static_cast<std::ptrdiff_t>(positions_.size());
+  for (std::uint32_t index = 0; index < keys.size(); ++index) positions_.push_back({keys[index], index});
+  std::sort(positions_.begin() + begin, positions_.end(), [](const Position& left, const Position& right) {
+    return std::tie(left.key, left.index) < std::tie(right.key, right.index);
+  });
+  list_ends_.push_back(static_cast<std::uint32_t>(positions_.size()));
 }
 
 const PortIndex::Entry* PortIndex::find(std::uint16_t port, PortKind kind, const Sight& sight) const {
@@ -53,9 +63,9 @@ const PortIndex::Entry* PortIndex::find(std::uint16_t port, PortKind kind, const
   return sight.oldest(std::span<const Entry>(first, last));
 }
 
-std::uint32_t PortIndex::find_in(std::uint32_t service, std::uint16_t port, PortKinds kinds) const {
-  const auto begin = positions_.begin() + (service == 0 ? 0 : service_ends_[service - 1]);
-  const auto end = positions_.begin() + service_ends_[service];
+std::uint32_t PortIndex::find_in(PortList list, std::uint16_t port, PortKinds kinds) const {
+  const auto begin = positions_.begin() + (list == 0 ? 0 : list_ends_[list - 1]);
+  const auto end = positions_.begin() + list_ends_[list];
   const auto first = std::lower_bound(begin, end, std::uint32_t{port} << 2,
                                       [](const Position& left, std::uint32_t right) { return left.key < right; });
   for (auto position = first; position != end && position->key >> 2 == port; ++position) {
@@ -66,7 +76,7 @@ std::uint32_t PortIndex::find_in(std::uint32_t service, std::uint16_t port, Port
 
 std::size_t PortIndex::bytes() const {
   return entries_.capacity() * sizeof(Entry) + positions_.capacity() * sizeof(Position) +
-         service_ends_.capacity() * sizeof(std::uint32_t);
+         list_of_service_.capacity() * sizeof(PortList) + list_ends_.capacity() * sizeof(std::uint32_t);
 }
 
 }  // namespace sluice

@@ -1,4 +1,5 @@
-// Ports by what decides on them, per export scope; and the ports of one service by number.
+// Ports by what decides on them, per export scope; and the ports of one service by number. Services with the same ports
+// share one list, so that a lookup by name ends in memory that the last one has used.
 #pragma once
 
 #include <cstdint>
@@ -21,6 +22,9 @@ constexpr PortKinds only(PortKind kind) {
 }
 inline constexpr PortKinds any_kind = 0xf;
 
+// The ports of a service: numbers and kinds, as it lists them.
+using PortList = std::uint32_t;
+
 class PortIndex {
  public:
   // `services` are sorted from the oldest on.
@@ -34,9 +38,10 @@ class PortIndex {
   };
   const Entry* find(std::uint16_t port, PortKind kind, const Sight& sight) const;
 
-  // Where in service.ports the first port with this number and one of `kinds` stands.
+  PortList list_of(std::uint32_t service) const { return list_of_service_[service]; }
+  // Where in such a list the first port with this number and one of `kinds` stands.
   static constexpr std::uint32_t absent = UINT32_MAX;
-  std::uint32_t find_in(std::uint32_t service, std::uint16_t port, PortKinds kinds) const;
+  std::uint32_t find_in(PortList list, std::uint16_t port, PortKinds kinds) const;
 
   // Heap bytes.
   std::size_t bytes() const;
@@ -47,9 +52,13 @@ class PortIndex {
     std::uint32_t index = 0;
   };
 
-  std::vector<Entry> entries_;               // by key, scope
-  std::vector<Position> positions_;          // by service, key
-  std::vector<std::uint32_t> service_ends_;  // of each service's part of positions_
+  // Appends a list with those keys.
+  void add_list(const std::vector<std::uint32_t>& keys);
+
+  std::vector<Entry> entries_;  // by key, scope
+  std::vector<PortList> list_of_service_;
+  std::vector<Position> positions_;       // by list, key
+  std::vector<std::uint32_t> list_ends_;  // of each list's part of positions_
 };
 
 }  // namespace sluice

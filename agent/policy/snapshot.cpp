@@ -55,6 +55,7 @@ struct Snapshot::Index {
   struct Registration {
     Scope scope = 0;
     std::uint32_t service = 0;
+    PortList ports = 0;
   };
   struct Match {
     std::uint32_t service = 0;
@@ -74,9 +75,9 @@ struct Snapshot::Index {
   // The reason when match() finds none.
   Reason why_denied(const Call& call, const Sight& sight) const;
   Reason why_name_denied(const Call& call, const Sight& sight, PortKinds names_on_port) const;
-  // The service in sight with the most specific host among those for which `accept` is true.
+  // The registration in sight with the most specific host among those for which `accept` is true; null: none.
   template <typename Accept>
-  std::optional<std::uint32_t> find_host(const Call& call, const Sight& sight, Accept accept) const;
+  const Registration* find_host(const Call& call, const Sight& sight, Accept accept) const;
   std::optional<Match> find_host_on_port(const Call& call, PortKinds kinds, const Sight& sight) const;
   // The kinds in sight on `port`, among `kinds`.
   PortKinds kinds_on(std::uint16_t port, PortKinds kinds, const Sight& sight) const;
@@ -126,29 +127,29 @@ void Snapshot::Index::index_hosts() {
   registrations.reserve(all.size());
   registration_ends.resize(hosts.size());
   for (const auto& named : all) {
-    registrations.push_back({named.scope, named.service});
+    registrations.push_back({named.scope, named.service, ports.list_of(named.service)});
     registration_ends[named.host] = static_cast<std::uint32_t>(registrations.size());
   }
 }
 
 template <typename Accept>
-std::optional<std::uint32_t> Snapshot::Index::find_host(const Call& call, const Sight& sight, Accept accept) const {
+const Snapshot::Index::Registration* Snapshot::Index::find_host(const Call& call, const Sight& sight,
+                                                                Accept accept) const {
   for (const HostIndex::Id id : call.patterns) {
     const std::uint32_t begin = id == 0 ? 0 : registration_ends[id - 1];
     const auto these = std::span(registrations).subspan(begin, registration_ends[id] - begin);
-    const auto* found = sight.oldest(these, [&](const Registration& one) { return accept(one.service); });
-    if (found != nullptr) return found->service;
+    if (const auto* found = sight.oldest(these, accept); found != nullptr) return found;
   }
-  return std::nullopt;
+  return nullptr;
 }
 
 std::optional<Snapshot::Index::Match> Snapshot::Index::find_host_on_port(const Call& call, PortKinds kinds,
                                                                          const Sight& sight) const {
-  const auto service = find_host(call, sight, [&](std::uint32_t candidate) {
-    return ports.find_in(candidate, call.request.port, kinds) != PortIndex::absent;
-  });
-  if (!service) return std::nullopt;
-  return Match{*service, ports.find_in(*service, call.request.port, kinds)};
+  const auto port = call.request.port;
+  const auto* found = find_host(
+      call, sight, [&](const Registration& one) { return ports.find_in(one.ports, port, kinds) != PortIndex::absent; });
+  return found != nullptr ? std::optional(Match{found->service, ports.find_in(found->ports, port, kinds)})
+                          : std::nullopt;
 }
 
 PortKinds Snapshot::Index::kinds_on(std::uint16_t port, PortKinds kinds, const Sight& sight) const {
@@ -162,7 +163,8 @@ PortKinds Snapshot::Index::kinds_on(std::uint16_t port, PortKinds kinds, const S
 std::optional<Snapshot::Index::Match> Snapshot::Index::match(const Call& call, const Sight& sight) const {
   const Request& request = call.request;
   if (const auto* entry = addresses.find(request.destination, request.port, sight); entry != nullptr) {
-    return Match{entry->service, ports.find_in(entry->service, request.port, only(PortKind::tcp_by_address))};
+    return Match{entry->service,
+                 ports.find_in(ports.list_of(entry->service), request.port, only(PortKind::tcp_by_address))};
   }
   if (call.named) {
     if (const auto named = find_host_on_port(call, only(*call.named), sight)) return named;
@@ -171,7 +173,8 @@ std::optional<Snapshot::Index::Match> Snapshot::Index::match(const Call& call, c
   if (anywhere == nullptr) return std::nullopt;
   // Where names are registered, only bytes that were read and carry none may go by the port alone.
   if (request.sniffed != Sniffed::opaque && kinds_on(request.port, named_kinds, sight) != 0) return std::nullopt;
-  return Match{anywhere->service, ports.find_in(anywhere->service, request.port, only(PortKind::tcp_anywhere))};
+  return Match{anywhere->service,
+               ports.find_in(ports.list_of(anywhere->service), request.port, only(PortKind::tcp_anywhere))};
 }
 
 Reason Snapshot::Index::why_denied(const Call& call, const Sight& sight) const {
@@ -200,8 +203,8 @@ Reason Snapshot::Index::why_name_denied(const Call& call, const Sight& sight, Po
     return kind == PortKind::tcp_by_address ? Reason::address_not_registered : wrong_protocol(sniffed, only(kind));
   }
   if ((names_on_port & only(*call.named)) == 0) return wrong_protocol(sniffed, names_on_port);
-  const auto elsewhere = find_host(call, sight, [](std::uint32_t) { return true; });
-  return elsewhere ? Reason::port_not_registered : Reason::host_not_registered;
+  const auto* elsewhere = find_host(call, sight, [](const Registration&) { return true; });
+  return elsewhere != nullptr ? Reason::port_not_registered : Reason::host_not_registered;
 }
 
 std::shared_ptr<const Snapshot> Snapshot::compile(std::vector<Service> services) {
