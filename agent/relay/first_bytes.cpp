@@ -7,8 +7,8 @@ namespace sluice::relay {
 namespace {
 
 constexpr std::size_t read_bytes = 4096;
-// Heads up to this size are parsed after every read; longer ones only once their empty line may be there, so that a
-// client sending single bytes costs no quadratic work.
+// Up to this size a head is parsed after every read, which tells what is no HTTP at all; beyond it only once the empty
+// line may be there, so that a client sending single bytes costs no quadratic work.
 constexpr std::size_t eager_head_bytes = 512;
 
 constexpr std::uint8_t tls_handshake = 0x16;  // RFC 8446 section 5.1
@@ -43,7 +43,7 @@ HeadStep step_head(ByteSpan bytes) {
 
 // Is it worth parsing a head now that `bytes` grew from `before`?
 bool may_be_complete(ByteSpan bytes, std::size_t before) {
-  if (bytes.size() <= eager_head_bytes || bytes.size() >= wire::max_head_bytes) return true;
+  if (before < eager_head_bytes || bytes.size() >= wire::max_head_bytes) return true;
   constexpr std::array<std::uint8_t, 2> end = {'\n', '\r'};
   const auto from = bytes.begin() + static_cast<std::ptrdiff_t>(before > 3 ? before - 3 : 0);
   return std::search(from, bytes.end(), end.begin(), end.end()) != bytes.end();
