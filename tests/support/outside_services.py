@@ -162,7 +162,8 @@ async def main(events, addresses, sinks):
         for family, host in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
             await asyncio.start_server(handler, host, port, family=family, backlog=1024)
     await asyncio.start_server(services.backend, "127.0.0.1", BACKEND, backlog=1024)
-    for port in (*UDP_ECHO, DISCARD):
+    await loop.create_datagram_endpoint(lambda: UdpEcho(services, DISCARD), ("::", DISCARD))  # both families
+    for port in UDP_ECHO:
         for host in addresses:  # each by itself: an answer must come from the address that was asked
             await loop.create_datagram_endpoint(lambda port=port: UdpEcho(services, port), (host, port))
     services.tell("ready")
