@@ -1,6 +1,7 @@
-// The kernel half: loads, pins and feeds the BPF programs, and reads what they say. The only user of libbpf and bpf/abi.h.
-// Programs, links and maps are pinned below `bpffs`, so enforcement outlives this process; a new process takes over what
-// is pinned without a gap (links are updated in place, maps of the same ABI are reused, another ABI is refused by name).
+// The kernel half: loads, pins and feeds the BPF programs, and reads what they say. The only user of libbpf and
+// bpf/abi.h. Programs, links and maps are pinned below `bpffs`, so enforcement outlives this process; a new process
+// takes over what is pinned without a gap (links are updated in place, maps of the same ABI are reused, another ABI is
+// refused by name).
 #pragma once
 
 #include <chrono>
@@ -20,14 +21,16 @@
 namespace sluice::kernel {
 
 struct Options {
-  std::string bpffs;    // directory of the pins; created when its parent is a bpffs; a bpffs is mounted when there is none
-  std::string cgroup;   // cgroup2 directory for identity hooks; empty: no process identity
+  std::string
+      bpffs;  // directory of the pins; created when its parent is a bpffs; a bpffs is mounted when there is none
+  std::string cgroup;  // cgroup2 directory for identity hooks; empty: no process identity
 };
 
 // What from_pod knows of a pod interface.
 struct PodInterface {
-  std::vector<IpAddress> addresses;  // at most SLUICE_POD_ADDRESSES; empty: the pod is not known yet, only internal passes
-  bool audit = false;                // mode audit: nothing of it is refused, would-be denials are events
+  std::vector<IpAddress>
+      addresses;       // at most SLUICE_POD_ADDRESSES; empty: the pod is not known yet, only internal passes
+  bool audit = false;  // mode audit: nothing of it is refused, would-be denials are events
 };
 
 struct UdpRule {
@@ -35,28 +38,30 @@ struct UdpRule {
   std::uint16_t port = 0;
 };
 
+// The process that owns a connection.
+struct Owner {
+  std::int32_t pid = 0;  // in the initial pid namespace
+  std::string comm;
+  std::uint64_t cgroup_id = 0;
+};
+
 // One refusal by number, made in the kernel.
 struct Denial {
-  unsigned ifindex = 0;
-  Endpoint source;
+  unsigned ifindex = 0;  // of the pod; 0: not known
+  Endpoint source;       // ports are 0 for other protocols than TCP and UDP
   Endpoint destination;
-  std::uint8_t protocol = 0;   // IP protocol number
+  std::uint8_t protocol = 0;  // IP protocol number; 255: not IP
   Reason reason = Reason::protocol_not_allowed;
   bool audit = false;          // the packet passed (mode audit)
+  bool guard = false;          // refused at an uplink: it had got past the pod's own interface
+  std::optional<Owner> owner;  // when the socket was connect()ed
 };
 
 // Refusals that no event told: the pod's event budget was spent, the ring was full or nobody read it.
 struct DenialCount {
   unsigned ifindex = 0;
   Reason reason = Reason::protocol_not_allowed;
-  std::uint64_t count = 0;     // since the last time it was taken
-};
-
-// The process that owns a connection.
-struct Owner {
-  std::int32_t pid = 0;        // in the initial pid namespace
-  std::string comm;
-  std::uint64_t cgroup_id = 0;
+  std::uint64_t count = 0;  // since the last time it was taken
 };
 
 struct AttachedInterface {
@@ -65,25 +70,34 @@ struct AttachedInterface {
   bool uplink = false;
 };
 
+// One owner calls it; only beat() and owner() may be called from any thread.
 class Interception {
  public:
+  // In the network namespace of the calling thread. The programs of a predecessor are replaced by this process's at
+  // once; its interfaces (see attached()), ports and pods stay in force until they are set anew. Refused while another
+  // process uses the same pins.
   static Result<std::unique_ptr<Interception>> open(const Options& options);
   ~Interception();  // leaves everything pinned in force
 
-  // Attaching is idempotent. A pod interface gets from_pod and to_pod, an uplink the guard. Links of interfaces that are
-  // gone are removed by forget().
+  // Attaching is idempotent. A pod interface gets from_pod and to_pod, an uplink the guard; an interface has the role
+  // it got last. One that is replaced by another of the same number starts without what set_pod() said of the old one.
   Status attach_pod(unsigned ifindex, const std::string& name);
   Status attach_uplink(unsigned ifindex, const std::string& name);
+  // Detaches, and removes what is known of the interface, which may be gone already. Its counts can still be taken.
   Status forget(unsigned ifindex);
+  // Those of a predecessor included, by their present names, until they are forgotten.
   std::vector<AttachedInterface> attached() const;
 
   Status set_pod(unsigned ifindex, const PodInterface& pod);
+  // Destinations that pass untouched: `internal` without `except`; the longest prefix counts.
   Status set_internal(const std::vector<Cidr>& internal, const std::vector<Cidr>& except);
+  // Takes effect with the first set_ports(), then at once.
   Status set_udp_rules(const std::vector<UdpRule>& rules);
   Status set_inbound_replies(bool allowed);
-  // Replaces the table of ports as a whole, without a moment of neither.
+  // Replaces the table of ports as a whole, without a moment of neither. When it does not fit, the old one stays.
   Status set_ports(const std::vector<PortRule>& rules);
-  // Listening transparent sockets, one a thread and family; sk_lookup spreads connections over them.
+  // Listening transparent sockets, one a thread and family; sk_lookup spreads connections over them. As many of each
+  // family, or none of one, whose connections are refused then. A socket that is closed leaves by itself.
   Status set_listeners(std::span<const int> v4, std::span<const int> v6);
 
   // The heartbeat: without one for 3 s, or without listeners, new connections are refused by the programs.
@@ -96,7 +110,7 @@ class Interception {
   // Takes the counts of denials without an event.
   std::vector<DenialCount> take_counts();
 
-  // Who opened the connection source -> destination of the pod behind `ifindex` (0: any); nullopt when unknown.
+  // Who opened the TCP connection source -> destination, as the pod dialled it; nullopt when unknown.
   std::optional<Owner> owner(const Endpoint& source, const Endpoint& destination) const;
 
  private:

@@ -1,0 +1,229 @@
+#include "kernel/interception.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <netinet/in.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "kernel/bpffs.h"
+#include "kernel/denials.h"
+#include "kernel/interfaces.h"
+#include "kernel/internal_table.h"
+#include "kernel/links.h"
+#include "kernel/pins.h"
+#include "kernel/port_tables.h"
+#include "kernel/programs.h"
+#include "kernel/skeletons.h"
+#include "kernel/tables.h"
+
+namespace sluice::kernel {
+namespace {
+
+// A directory or namespace file, with the number by which the kernel names it.
+struct Place {
+  UniqueFd fd;
+  std::uint64_t id;
+};
+
+Result<Place> open_place(const std::string& path) {
+  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  struct stat info{};
+  if (!fd || ::fstat(fd.get(), &info) != 0) return Error::from_errno(fmt::format("open {}", path), errno);
+  return Place{std::move(fd), info.st_ino};
+}
+
+}  // namespace
+
+struct Interception::State {
+  State(UniqueFd held, Programs loaded, const std::string& bpffs)
+      : lock(std::move(held)), programs(std::move(loaded)), tables(*programs.gate), links(links_directory(bpffs)) {}
+
+  Status attach_to_namespace() const;
+  Status attach_to_cgroup(const std::string& cgroup) const;
+
+  UniqueFd lock;
+  Programs programs;
+  Tables tables;
+  PinnedLinks links;
+  Interfaces interfaces{*programs.gate, tables, links};
+  PortTables ports{tables};
+  std::unique_ptr<Denials> denials;
+};
+
+Status Interception::State::attach_to_namespace() const {
+  const auto place = open_place("/proc/thread-self/ns/net");
+  if (!place) return place.error();
+  const auto before = links.target_id("choose_listener");
+  if (!before) return before.error();
+  if (before->value_or(0) != 0 && *before != place->id) {
+    return Error(
+        fmt::format("what is pinned belongs to another network namespace (net:[{}], this one is net:[{}]): use "
+                    "another bpffs directory, or run `sluice detach` first",
+                    **before, place->id));
+  }
+  return links.ensure("choose_listener", ::bpf_program__fd(programs.gate->progs.choose_listener),
+                      {BPF_SK_LOOKUP, place->fd.get(), place->id});
+}
+
+Status Interception::State::attach_to_cgroup(const std::string& cgroup) const {
+  struct Hook {
+    const char* link;
+    const bpf_program* program;
+    bpf_attach_type type;
+  };
+  const auto& progs = programs.identity->progs;
+  const Hook hooks[] = {{"note_connect4", progs.note_connect4, BPF_CGROUP_INET4_CONNECT},
+                        {"note_connect6", progs.note_connect6, BPF_CGROUP_INET6_CONNECT},
+                        {"note_socket", progs.note_socket, BPF_CGROUP_SOCK_OPS}};
+  if (cgroup.empty()) {
+    for (const auto& hook : hooks) {
+      if (auto done = links.remove(hook.link); !done) return done;
+    }
+    return Done{};
+  }
+  const auto place = open_place(cgroup);
+  if (!place) return place.error().in("cgroup");
+  for (const auto& hook : hooks) {
+    const Target target = {hook.type, place->fd.get(), place->id};
+    if (auto done = links.ensure(hook.link, ::bpf_program__fd(hook.program), target); !done) {
+      return done.error().in(fmt::format("cgroup {} (is it of cgroup2?)", cgroup));
+    }
+  }
+  return Done{};
+}
+
+Result<std::unique_ptr<Interception>> Interception::open(const Options& options) {
+  const auto where = [&](const Error& error) { return error.in(fmt::format("interception ({})", options.bpffs)); };
+  if (auto done = make_pin_directory(options.bpffs); !done) return where(done.error());
+  auto lock = lock_pin_directory(options.bpffs);
+  if (!lock) return where(lock.error());
+  if (auto done = make_pin_directories(options.bpffs); !done) return where(done.error());
+  auto programs = load_programs(maps_directory(options.bpffs));
+  if (!programs) return where(programs.error());
+
+  auto state = std::make_unique<State>(std::move(*lock), std::move(*programs), options.bpffs);
+  if (auto done = state->attach_to_namespace(); !done) return where(done.error());
+  if (auto done = state->interfaces.take_over(); !done) return where(done.error());
+  if (auto done = state->attach_to_cgroup(options.cgroup); !done) return where(done.error());
+  auto denials = Denials::open(state->tables, state->programs.gate->maps.events);
+  if (!denials) return where(denials.error());
+  state->denials = std::move(*denials);
+  return std::unique_ptr<Interception>(new Interception(std::move(state)));
+}
+
+Interception::Interception(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Interception::~Interception() = default;
+
+Status Interception::attach_pod(unsigned ifindex, const std::string& name) {
+  return state_->interfaces.attach_pod(ifindex, name);
+}
+
+Status Interception::attach_uplink(unsigned ifindex, const std::string& name) {
+  return state_->interfaces.attach_uplink(ifindex, name);
+}
+
+Status Interception::forget(unsigned ifindex) {
+  return state_->interfaces.forget(ifindex);
+}
+
+std::vector<AttachedInterface> Interception::attached() const {
+  return state_->interfaces.attached();
+}
+
+Status Interception::set_pod(unsigned ifindex, const PodInterface& pod) {
+  if (pod.addresses.size() > SLUICE_POD_ADDRESSES) {
+    return Error(fmt::format("pod interface {} has {} addresses, at most {} can be checked", ifindex,
+                             pod.addresses.size(), static_cast<int>(SLUICE_POD_ADDRESSES)));
+  }
+  sluice_pod entry{};
+  entry.flags = pod.audit ? SLUICE_POD_AUDIT : 0;
+  entry.address_count = static_cast<std::uint32_t>(pod.addresses.size());
+  std::transform(pod.addresses.begin(), pod.addresses.end(), entry.addresses, to_kernel);
+  return state_->tables.pods.put(ifindex, entry);
+}
+
+Status Interception::set_internal(const std::vector<Cidr>& internal, const std::vector<Cidr>& except) {
+  return write_internals(state_->tables, internal, except);
+}
+
+Status Interception::set_udp_rules(const std::vector<UdpRule>& rules) {
+  return state_->ports.set_udp_rules(rules);
+}
+
+Status Interception::set_ports(const std::vector<PortRule>& rules) {
+  return state_->ports.set_ports(rules);
+}
+
+Status Interception::set_inbound_replies(bool allowed) {
+  return state_->tables.change_config([allowed](sluice_config& config) {
+    config.flags = (config.flags & ~static_cast<std::uint32_t>(SLUICE_INBOUND_REPLIES)) |
+                   (allowed ? static_cast<std::uint32_t>(SLUICE_INBOUND_REPLIES) : 0);
+  });
+}
+
+Status Interception::set_listeners(std::span<const int> v4, std::span<const int> v6) {
+  const auto count = std::max(v4.size(), v6.size());
+  if (count > SLUICE_MAX_LISTENERS) {
+    return Error(fmt::format("{} listeners: at most {} of a family", count, static_cast<int>(SLUICE_MAX_LISTENERS)));
+  }
+  if (v4.size() != v6.size() && !v4.empty() && !v6.empty()) {
+    return Error(fmt::format("{} IPv4 and {} IPv6 listeners: need as many of each, or none", v4.size(), v6.size()));
+  }
+  const auto& listeners = state_->tables.listeners;
+  const auto write = [&](std::span<const int> sockets, std::uint32_t first) -> Status {
+    for (std::uint32_t n = 0; n < sockets.size(); ++n) {
+      if (auto done = listeners.put(first + n, static_cast<std::uint64_t>(sockets[n])); !done) return done;
+    }
+    return Done{};
+  };
+  if (auto done = write(v4, 0); !done) return done;
+  if (auto done = write(v6, SLUICE_MAX_LISTENERS); !done) return done;
+  const auto set_count = [count](sluice_config& config) { config.listener_count = static_cast<std::uint32_t>(count); };
+  if (auto done = state_->tables.change_config(set_count); !done) return done;
+  for (auto n = static_cast<std::uint32_t>(v4.size()); n < SLUICE_MAX_LISTENERS; ++n) {
+    if (auto done = listeners.remove(n); !done) return done;
+  }
+  for (auto n = static_cast<std::uint32_t>(v6.size()); n < SLUICE_MAX_LISTENERS; ++n) {
+    if (auto done = listeners.remove(SLUICE_MAX_LISTENERS + n); !done) return done;
+  }
+  return Done{};
+}
+
+void Interception::beat() {
+  // An array's only entry can be written; were it not, the programs would refuse, which is what a missed beat is for.
+  static_cast<void>(state_->tables.heartbeats.put(0, monotonic_ns()));
+}
+
+int Interception::events_fd() const {
+  return state_->denials->fd();
+}
+
+std::size_t Interception::read_denials(std::size_t limit, const std::function<void(const Denial&)>& each) {
+  return state_->denials->read(limit, each);
+}
+
+std::vector<DenialCount> Interception::take_counts() {
+  return state_->denials->take_counts();
+}
+
+std::optional<Owner> Interception::owner(const Endpoint& source, const Endpoint& destination) const {
+  sluice_tuple tuple{};
+  tuple.source = to_kernel(source.address);
+  tuple.destination = to_kernel(destination.address);
+  tuple.source_port = source.port;
+  tuple.destination_port = destination.port;
+  tuple.protocol = IPPROTO_TCP;
+  const auto cookie = state_->tables.conns.find(tuple);
+  return cookie ? find_owner(state_->tables, *cookie) : std::nullopt;
+}
+
+RelayMark relay_mark() {
+  return {SLUICE_MARK_RELAY, SLUICE_MARK_MASK};
+}
+
+}  // namespace sluice::kernel

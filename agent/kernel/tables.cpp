@@ -1,0 +1,36 @@
+#include "kernel/tables.h"
+
+#include <algorithm>
+
+#include "kernel/skeletons.h"
+
+namespace sluice::kernel {
+
+Tables::Tables(const gate_bpf& gate)
+    : configs(gate.maps.configs),
+      heartbeats(gate.maps.heartbeats),
+      pods(gate.maps.pods),
+      uplinks(gate.maps.uplinks),
+      internals(gate.maps.internals),
+      ports(gate.maps.ports),
+      destinations(gate.maps.destinations),
+      listeners(gate.maps.listeners),
+      conns(gate.maps.conns),
+      processes(gate.maps.processes),
+      denials(gate.maps.denials),
+      denials_taken(gate.maps.denials_taken),
+      budgets(gate.maps.budgets) {}
+
+sluice_address to_kernel(const IpAddress& address) {
+  sluice_address out{};
+  std::copy(address.bytes().begin(), address.bytes().end(), out.bytes);
+  return out;
+}
+
+IpAddress from_kernel(const sluice_address& address) {
+  IpAddress::Bytes bytes{};
+  std::copy(std::begin(address.bytes), std::end(address.bytes), bytes.begin());
+  return IpAddress(bytes);
+}
+
+}  // namespace sluice::kernel
