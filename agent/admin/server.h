@@ -12,7 +12,7 @@
 
 namespace sluice::admin {
 
-// Where the answers come from. Called on the thread of the server's io_context, one at a time for each of its threads.
+// Where the answers come from. Called on the thread of the server's io_context, never after the server's destruction.
 struct AdminViews {
   std::function<boost::json::value()> status;
   std::function<boost::json::value()> flows;
@@ -20,7 +20,10 @@ struct AdminViews {
   std::function<std::optional<std::string>()> not_ready;  // why /ready is 503; nullopt: it is 200
 };
 
-// Serves on `io` from construction to destruction; the socket file goes with it. At most max_clients at a time, each
+struct ServerState;
+
+// Serves on `io`, which one thread runs and which outlives it, from construction to destruction on that thread; the
+// socket file goes with it. At most max_clients at a time, each
 // with a few seconds for its one request; requests are bounded in size and have no body.
 class Server {
  public:
@@ -35,9 +38,8 @@ class Server {
   Server& operator=(const Server&) = delete;
 
  private:
-  struct State;
-  explicit Server(std::shared_ptr<State> state);
-  std::shared_ptr<State> state_;
+  explicit Server(std::shared_ptr<ServerState> state);
+  std::shared_ptr<ServerState> state_;
 };
 
 }  // namespace sluice::admin

@@ -12,8 +12,4 @@ std::string format_status(const boost::json::value& status);
 // One row a connection, widest columns cut.
 std::string format_flows(const boost::json::value& flows);
 
-// 1536 -> "1.5 KiB", 93784 -> "1d 2h".
-std::string format_bytes(std::uint64_t bytes);
-std::string format_seconds(std::uint64_t seconds);
-
 }  // namespace sluice::admin
