@@ -1,0 +1,161 @@
+#include "resources/registry.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <set>
+#include <unordered_map>
+#include <utility>
+
+namespace sluice::resources {
+namespace {
+
+void mark_errors(std::vector<Problem>& problems, std::string_view effect) {
+  for (auto& problem : problems) {
+    if (problem.severity == Severity::error) problem.message += effect;
+  }
+}
+
+constexpr std::string_view protocol_name(Protocol protocol) {
+  constexpr std::array<std::string_view, 7> names = {"HTTP", "HTTP2", "GRPC", "HTTPS", "TLS", "MONGO", "TCP"};
+  return names.at(static_cast<std::size_t>(protocol));
+}
+
+// Is there a namespace that sees both?
+bool scopes_overlap(const Service& a, const Service& b) {
+  const auto hidden = [](const Service& s) { return s.export_to.size() == 1 && s.export_to.front() == "~"; };
+  if (hidden(a) || hidden(b)) return false;
+  if (a.export_to.empty() || b.export_to.empty()) return true;
+  return std::find_first_of(a.export_to.begin(), a.export_to.end(), b.export_to.begin(), b.export_to.end()) !=
+         a.export_to.end();
+}
+
+}  // namespace
+
+Registry::Object Registry::replace(const File& before, Document document) {
+  Object object;
+  object.line = document.line;
+  object.problems = std::move(document.problems);
+  object.service = std::move(document.service);
+  object.rejected = std::any_of(object.problems.begin(), object.problems.end(),
+                                [](const auto& problem) { return problem.severity == Severity::error; });
+  if (!object.rejected) return object;
+  const auto old = before.objects.find(document.key);
+  if (old != before.objects.end()) object.service = old->second.service;
+  mark_errors(object.problems,
+              object.service ? "; the last good version stays in force" : "; the object is not in force");
+  return object;
+}
+
+void Registry::update_file(const std::string& file, FileContent content) {
+  auto& current = files_[file];
+  if (content.failure) {
+    content.failure->message +=
+        current.objects.empty() ? "; nothing of it is in force" : "; what it said before stays in force";
+    current.problems = {*std::move(content.failure)};
+    return;
+  }
+  File next;
+  bool unnamed = false;
+  for (auto& document : content.documents) {
+    if (document.key.kind.empty()) {
+      unnamed = unnamed || document.has_errors();
+      std::move(document.problems.begin(), document.problems.end(), std::back_inserter(next.problems));
+    } else if (const auto found = next.objects.find(document.key); found != next.objects.end()) {
+      next.problems.push_back({Severity::error, "SLU0005", file, document.line, "", document.key.to_string(),
+                               fmt::format("is there already, in line {}: remove one", found->second.line)});
+    } else {
+      auto key = document.key;
+      next.objects.emplace(std::move(key), replace(current, std::move(document)));
+    }
+  }
+  // A document that lost its name may be any object that is missing now.
+  if (unnamed) next.objects.merge(current.objects);
+  current = std::move(next);
+}
+
+void Registry::remove_file(const std::string& file) {
+  files_.erase(file);
+}
+
+std::vector<Registry::InForce> Registry::in_force(std::vector<InForce>* shadowed) const {
+  std::vector<InForce> objects;
+  std::map<ObjectKey, bool> taken;
+  for (const auto& [path, file] : files_) {
+    for (const auto& [key, object] : file.objects) {
+      const bool usable = object.service.has_value() || !object.rejected;
+      const auto [entry, first] = taken.try_emplace(key, usable);
+      if (!first && shadowed != nullptr) shadowed->push_back({&path, &key, &object});
+      if (usable && (first || !entry->second)) objects.push_back({&path, &key, &object});
+      entry->second = entry->second || usable;
+    }
+  }
+  return objects;
+}
+
+std::vector<Service> Registry::services() const {
+  std::vector<Service> services;
+  for (const auto& entry : in_force(nullptr)) {
+    if (entry.object->service) services.push_back(*entry.object->service);
+  }
+  return services;
+}
+
+std::vector<Problem> Registry::problems() const {
+  std::vector<Problem> problems;
+  const auto add = [&](const std::vector<Problem>& more) { problems.insert(problems.end(), more.begin(), more.end()); };
+  for (const auto& [path, file] : files_) {
+    add(file.problems);
+    for (const auto& [key, object] : file.objects) add(object.problems);
+  }
+  std::vector<InForce> shadowed;
+  std::vector<LocatedService> services;
+  std::map<ObjectKey, const std::string*> places;
+  for (const auto& entry : in_force(&shadowed)) {
+    places.emplace(*entry.key, entry.file);
+    if (entry.object->service) services.push_back({&*entry.object->service, *entry.file, entry.object->line});
+  }
+  for (const auto& entry : shadowed) {
+    const auto place = places.find(*entry.key);
+    if (place == places.end() || place->second == entry.file) continue;
+    problems.push_back({Severity::error, "SLU0005", *entry.file, entry.object->line, "", entry.key->to_string(),
+                        "is in " + *place->second + " too, and that one is in force: remove one"});
+  }
+  add(check_together(services));
+  std::stable_sort(problems.begin(), problems.end(), [](const Problem& a, const Problem& b) {
+    return std::tie(a.file, a.line) < std::tie(b.file, b.line);
+  });
+  return problems;
+}
+
+std::vector<Problem> check_together(const std::vector<LocatedService>& services) {
+  // Few services a protocol are enough to name a conflict, and bound the comparisons.
+  constexpr std::size_t max_compared = 16;
+  std::unordered_map<std::string, std::vector<std::pair<Protocol, const Service*>>> seen;
+  std::vector<Problem> problems;
+  for (const auto& [service, file, line] : services) {
+    for (const auto& host : service->hosts) {
+      for (const auto& port : service->ports) {
+        auto& others = seen[fmt::format("{}:{}", host, port.number)];
+        const auto conflict = std::find_if(others.begin(), others.end(), [&](const auto& other) {
+          return other.first != port.protocol && scopes_overlap(*other.second, *service);
+        });
+        if (conflict != others.end()) {
+          problems.push_back(
+              {Severity::warning, "IST0177", file, line, "spec.ports",
+               ObjectKey{"ServiceEntry", service->namespace_name, service->name}.to_string(),
+               fmt::format("{}:{} is {} here and {} in {}: use one protocol", host, port.number,
+                           protocol_name(port.protocol), protocol_name(conflict->first), conflict->second->rule())});
+        }
+        const bool known = std::any_of(others.begin(), others.end(), [&](const auto& other) {
+          return other.first == port.protocol && other.second->export_to == service->export_to;
+        });
+        if (!known && others.size() < max_compared) others.emplace_back(port.protocol, service);
+      }
+    }
+  }
+  return problems;
+}
+
+}  // namespace sluice::resources

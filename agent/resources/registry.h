@@ -1,0 +1,57 @@
+// The last good version of every object, with all that is wrong now. Pure: fed with what files say.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "resources/document.h"
+
+namespace sluice::resources {
+
+class Registry {
+ public:
+  // Replaces all that came from `file`. An object with errors keeps its last good version. When the file as a whole, or
+  // one document's name, cannot be read, every object of the file stays.
+  void update_file(const std::string& file, FileContent content);
+  // The file is gone, and its objects with it.
+  void remove_file(const std::string& file);
+
+  // What is in force. Of an object in two files, the one of the file whose path sorts first.
+  std::vector<Service> services() const;
+  // Sorted by file and line.
+  std::vector<Problem> problems() const;
+
+ private:
+  struct Object {
+    unsigned line = 0;
+    std::optional<Service> service;
+    bool rejected = false;  // the newest version has errors; `service` is an older one
+    std::vector<Problem> problems;
+  };
+  struct File {
+    std::map<ObjectKey, Object> objects;
+    std::vector<Problem> problems;  // of no object
+  };
+  struct InForce {
+    const std::string* file;
+    const ObjectKey* key;
+    const Object* object;
+  };
+
+  static Object replace(const File& before, Document document);
+  // The objects in force; `shadowed` gets those that an earlier file has already.
+  std::vector<InForce> in_force(std::vector<InForce>* shadowed) const;
+
+  std::map<std::string, File> files_;
+};
+
+// What only shows when all services are seen together: one host and port with two protocols (IST0177).
+struct LocatedService {
+  const Service* service;
+  std::string file;
+  unsigned line;
+};
+std::vector<Problem> check_together(const std::vector<LocatedService>& services);
+
+}  // namespace sluice::resources
