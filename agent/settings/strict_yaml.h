@@ -28,6 +28,9 @@ struct Context {
   std::vector<Fault> faults;     // in no particular order, at most max_faults
   std::set<std::string> absent;  // every key that was asked for and is not there
 
+  bool has_wrong_values() const {
+    return std::any_of(faults.begin(), faults.end(), [](const Fault& fault) { return !fault.unknown_key; });
+  }
   void fault(unsigned line, std::string path, std::string message, bool unknown_key = false) {
     if (faults.size() < max_faults) faults.push_back({line, std::move(path), std::move(message), unknown_key});
   }
@@ -138,11 +141,12 @@ class Reader {
  public:
   // A mapping; anything else is a fault and reads as an empty one.
   explicit Reader(const Value& value) : Reader(&value.node(), value.path(), value.context()) {}
-  Reader(const Node* node, std::string path, Context& context)
-      : node_(node), path_(std::move(path)), context_(&context) {
+  // `node` is null for a section that is absent; faults about it then point to `line`.
+  Reader(const Node* node, std::string path, Context& context, unsigned line = 1)
+      : node_(node), line_(node != nullptr ? node->line : line), path_(std::move(path)), context_(&context) {
     if (node_ != nullptr && node_->kind == Kind::null) node_ = nullptr;
     if (node_ != nullptr && node_->kind != Kind::mapping) {
-      context.fault(node_->line, path_, fmt::format("expected a mapping of keys, found {}", describe(node_->kind)));
+      context.fault(line_, path_, fmt::format("expected a mapping of keys, found {}", describe(node_->kind)));
       node_ = nullptr;
     }
   }
@@ -164,7 +168,7 @@ class Reader {
     asked_.insert(key);
     const Node* found = find_node(key);
     if (found == nullptr) context_->absent.insert(path_to(key));
-    return {found, path_to(key), *context_};
+    return {found, path_to(key), *context_, line_};
   }
 
   std::vector<Value> list(std::string_view key, std::size_t max_items) {
@@ -209,7 +213,8 @@ class Reader {
   // A fault at the value of `key`, or at the mapping when it is absent.
   void fault(std::string_view key, std::string message) {
     const Node* found = find_node(key);
-    context_->fault(found != nullptr ? found->line : line(), path_to(key), std::move(message));
+    const unsigned line = found == nullptr ? line_ : found->kind == Kind::null ? found->key_line : found->line;
+    context_->fault(line, path_to(key), std::move(message));
   }
 
   // Reports every key that was not asked for. Call it last.
@@ -226,7 +231,7 @@ class Reader {
   }
 
   bool present() const { return node_ != nullptr; }
-  unsigned line() const { return node_ != nullptr ? node_->line : 1; }
+  unsigned line() const { return line_; }
   const std::string& path() const { return path_; }
   // The key-value pairs, for mappings whose keys are free; none counts as unknown afterwards.
   std::vector<Value> entries() {
@@ -265,6 +270,7 @@ class Reader {
   }
 
   const Node* node_;
+  unsigned line_;
   std::string path_;
   Context* context_;
   std::set<std::string_view> asked_;  // of string literals and of keys in the tree: both outlive the reader
