@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <type_traits>
 
 #include "wire/host_name.h"
 #include "wire/ja4.h"
@@ -162,15 +163,15 @@ HelloResult parse_joined(ByteSpan bytes, const HelloExtent& extent) {
 }  // namespace
 
 HelloResult parse_client_hello(ByteSpan bytes) {
-  const auto found = find_hello(bytes);
-  if (const auto* extent = std::get_if<HelloExtent>(&found)) {
-    if (!extent->in_one_record) return parse_joined(bytes, *extent);
-    return parse_message(bytes.subspan(record_header_bytes, extent->message_bytes), extent->wire_bytes);
-  }
-  if (const auto* malformed = std::get_if<Malformed>(&found)) return *malformed;
-  if (std::holds_alternative<NotTls>(found)) return NotTls{};
-  if (std::holds_alternative<TooLarge>(found)) return TooLarge{};
-  return NeedMore{};
+  const auto conclude = [&](const auto& found) -> HelloResult {
+    if constexpr (std::is_same_v<decltype(found), const HelloExtent&>) {
+      if (!found.in_one_record) return parse_joined(bytes, found);
+      return parse_message(bytes.subspan(record_header_bytes, found.message_bytes), found.wire_bytes);
+    } else {
+      return found;
+    }
+  };
+  return std::visit(conclude, find_hello(bytes));
 }
 
 std::string version_name(std::uint16_t version) {

@@ -1,6 +1,7 @@
 #include "wire/http_head.h"
 
 #include <algorithm>
+#include <type_traits>
 
 #include "wire/ascii.h"
 #include "wire/field_lines.h"
@@ -154,6 +155,19 @@ ResponseResult parse_complete(const HeadLines& lines, std::string_view request_m
   return head;
 }
 
+// A head that is all there goes to `parse`, any other finding is the result.
+template <typename Result, typename Parse>
+Result conclude(const LinesResult& result, Parse parse) {
+  const auto visitor = [&](const auto& found) -> Result {
+    if constexpr (std::is_same_v<decltype(found), const HeadLines&>) {
+      return parse(found);
+    } else {
+      return found;
+    }
+  };
+  return std::visit(visitor, result);
+}
+
 }  // namespace
 
 RequestResult parse_request_head(ByteSpan bytes) {
@@ -163,22 +177,15 @@ RequestResult parse_request_head(ByteSpan bytes) {
     const auto line = text.substr(0, end);
     if (!ends_in_version(line.ends_with('\r') ? line.substr(0, end - 1) : line)) return NotHttp{};
   }
-  const auto found = find_head(text);
-  if (const auto* lines = std::get_if<HeadLines>(&found)) return parse_complete(*lines);
-  if (const auto* malformed = std::get_if<Malformed>(&found)) return *malformed;
-  if (std::holds_alternative<TooLarge>(found)) return TooLarge{};
-  return NeedMore{};
+  return conclude<RequestResult>(find_head(text), [](const HeadLines& lines) { return parse_complete(lines); });
 }
 
 ResponseResult parse_response_head(ByteSpan bytes, std::string_view request_method) {
   constexpr std::string_view start = "HTTP/1.";
   const auto text = as_text(bytes);
   if (!start.starts_with(text.substr(0, start.size()))) return Malformed{"version"};
-  const auto found = find_head(text);
-  if (const auto* lines = std::get_if<HeadLines>(&found)) return parse_complete(*lines, request_method);
-  if (const auto* malformed = std::get_if<Malformed>(&found)) return *malformed;
-  if (std::holds_alternative<TooLarge>(found)) return TooLarge{};
-  return NeedMore{};
+  return conclude<ResponseResult>(find_head(text),
+                                  [&](const HeadLines& lines) { return parse_complete(lines, request_method); });
 }
 
 }  // namespace sluice::wire
