@@ -31,7 +31,7 @@ struct NetlinkWatch::State {
 
   void handle(nlmsghdr* message);
   void handle_link(nlmsghdr* message, bool removed);
-  void report_link(Link link);
+  void report_link(const Link& link);
   void report_changes();
   // Lists all links; those that vanished unseen are reported as removed, all others as added.
   Status list_links();
@@ -71,17 +71,17 @@ void NetlinkWatch::State::handle(nlmsghdr* message) {
 }
 
 void NetlinkWatch::State::handle_link(nlmsghdr* message, bool removed) {
-  auto link = link_of(message);
+  const auto link = link_of(message);
   if (!link) return;
   if (removed) {
     if (names.erase(link->ifindex) != 0 && handlers.link_removed) handlers.link_removed(link->ifindex);
     return;
   }
   const auto known = names.find(link->ifindex);
-  if (known == names.end() || known->second != link->name) report_link(*std::move(link));
+  if (known == names.end() || known->second != link->name) report_link(*link);
 }
 
-void NetlinkWatch::State::report_link(Link link) {
+void NetlinkWatch::State::report_link(const Link& link) {
   names[link.ifindex] = link.name;
   if (handlers.link_added) handlers.link_added(link);
 }

@@ -101,7 +101,7 @@ asio::awaitable<Result<Addresses>> Resolver::State::run(std::shared_ptr<State> s
   if (auto known = state->cache.find(name, state->options.now_ns())) co_return *std::move(known);
   const auto joined = state->join(name);
   if (!joined) co_return joined.error();
-  const LookupPtr lookup = *joined;
+  const LookupPtr& lookup = *joined;
   state.reset();
   boost::system::error_code ignored;  // the wait always ends by cancellation: the look-up's end, or the caller's
   if (!lookup->result) co_await lookup->done.async_wait(asio::redirect_error(asio::use_awaitable, ignored));

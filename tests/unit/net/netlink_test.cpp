@@ -34,6 +34,10 @@ constexpr int event_timeout_ms = 2000;
 std::string run(const std::string& command) {
   std::string output;
   auto* pipe = ::popen(("exec 2>&1; " + command).c_str(), "r");
+  if (pipe == nullptr) {
+    ADD_FAILURE() << command << ": no shell";
+    return output;
+  }
   char buffer[4096];
   while (const auto count = std::fread(buffer, 1, sizeof buffer, pipe)) output.append(buffer, count);
   const int status = ::pclose(pipe);

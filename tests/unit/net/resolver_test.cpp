@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <boost/asio.hpp>
 
 #include "dns_server.h"
@@ -145,7 +146,7 @@ TEST_F(ResolverTest, concurrent_lookups_of_a_name_are_one_pair_of_queries) {
   server.add("api.example.com", {"192.0.2.1"});
   server.reply("api.example.com", type_a).manner = Manner::held;
   std::vector<std::shared_ptr<Answer>> answers;
-  for (int i = 0; i < 100; ++i) answers.push_back(start("api.example.com"));
+  std::generate_n(std::back_inserter(answers), 100, [&] { return start("api.example.com"); });
   run_until([&] { return server.queries == 2; });
   answers.push_back(start("api.example.com"));
   context.poll();
@@ -402,18 +403,14 @@ TEST_F(ResolverTest, an_event_loop_may_end_with_callers_waiting) {
   auto opened = Resolver::open(*loop, options());
   ASSERT_TRUE(opened);
   server.reply("api.example.com", type_a).manner = Manner::silent;
-  bool answered = false;
+  Answer answered;
   asio::co_spawn(
-      *loop,
-      [&]() -> asio::awaitable<void> {
-        co_await (*opened)->resolve("api.example.com");
-        answered = true;
-      },
+      *loop, [&]() -> asio::awaitable<void> { answered = co_await (*opened)->resolve("api.example.com"); },
       asio::detached);
   loop->poll();
   (*opened).reset();
   loop.reset();  // the leak checker and the address sanitizer are this test's judges, too
-  EXPECT_FALSE(answered);
+  EXPECT_FALSE(answered.has_value());
 }
 
 TEST_F(ResolverTest, the_least_recently_used_name_is_forgotten_first) {
