@@ -32,6 +32,12 @@ bool is_empty_directory(const std::string& path) {
   return fs::is_directory(path, error) && fs::is_empty(path, error) && !error;
 }
 
+// Names with a dot are the kernel's own (maps.debug, progs.debug): no program can pin by such a name.
+bool holds_no_pins(const std::string& mounted) {
+  const auto names = list_directory(mounted);
+  return std::all_of(names.begin(), names.end(), [](const auto& name) { return name.find('.') != name.npos; });
+}
+
 std::string parent_of(const std::string& directory) {
   return fs::path(directory).parent_path();
 }
@@ -99,7 +105,7 @@ Status remove_pin_directory(const std::string& directory) {
   }
   if (auto done = remove_directory(directory); !done) return done;
   const auto parent = parent_of(directory);
-  return is_own_mount(parent) && is_empty_directory(parent) ? unmount(parent) : Status(Done{});
+  return is_own_mount(parent) && holds_no_pins(parent) ? unmount(parent) : Status(Done{});
 }
 
 Result<UniqueFd> lock_pin_directory(const std::string& directory) {
