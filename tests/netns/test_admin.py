@@ -28,7 +28,7 @@ def test_status_of_a_healthy_agent_exits_0_and_names_its_interfaces(lab):
     for name in ("veth-a", "veth-b", "eth0", "eth1"):
         assert name in shown.stdout, shown.stdout
     told = json.loads(lab.sluice("status", "--socket", lab.agent.socket, "-o", "json").stdout)
-    assert told["problems"] == [] and told["generation"] >= 1
+    assert told["healthy"] is True and told["policy"]["problems"] == [] and told["policy"]["generation"] >= 1
 
 
 def test_status_without_an_agent_says_so(lab):
@@ -50,7 +50,7 @@ def test_flows_lists_live_connections_until_they_end(lab):
 
 def test_metrics_count_calls_by_verdict_and_reason(lab):
     def count(reason):
-        return lab.agent.metric("sluice_calls_total", reason=reason)
+        return lab.agent.metric("sluice_connections_total", reason=reason)
     registered, denied, refused = count("registered"), count("host_not_registered"), count("port_not_registered")
     lab.pod("a").tls(WEB, SEED_HOST).sock.close()
     lab.pod("a").curl("http://evil.example/")

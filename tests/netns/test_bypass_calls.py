@@ -1,4 +1,6 @@
-"""The bypass table, second part: calls that lie, and calls that are odd and yet registered. Nothing undecided leaves, and every refusal that can reach the client does so at once.
+"""The bypass table, second part: calls that lie, and calls that are odd and yet registered.
+
+Nothing undecided leaves, and every refusal that can reach the client does so at once.
 """
 import re
 import socket

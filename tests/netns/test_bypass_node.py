@@ -1,4 +1,6 @@
-"""The bypass table, third part: ways around the node's rules, and the life of agent and pods. Nothing undecided leaves, and every refusal that can reach the client does so at once.
+"""The bypass table, third part: ways around the node's rules, and the life of agent and pods.
+
+Nothing undecided leaves, and every refusal that can reach the client does so at once.
 """
 import signal
 import socket

@@ -1,4 +1,6 @@
-"""The bypass table, first part: packets by hand and datagrams. Nothing undecided leaves, and every refusal that can reach the client does so at once.
+"""The bypass table, first part: packets by hand and datagrams.
+
+Nothing undecided leaves, and every refusal that can reach the client does so at once.
 """
 import re
 import socket

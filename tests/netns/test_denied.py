@@ -1,4 +1,4 @@
-"""Denied calls: the client learns it at once and in its own protocol, and one record says why. Each reason has a row."""
+"""Denied calls: the client learns it at once in its own protocol, and one record says why. Each reason has a row."""
 import re
 import socket
 import ssl

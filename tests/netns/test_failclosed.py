@@ -16,7 +16,7 @@ SEED_HOST = "api.external-service.com"
 
 
 def verify(lab, role="agent"):
-    return lab.sluice("audit", "verify", getattr(lab, role).audit.path)
+    return lab.sluice("audit", "verify", *getattr(lab, role).audit.files())
 
 
 def leftovers(lab):
@@ -176,9 +176,9 @@ def test_with_an_unwritable_log_calls_are_denied_and_later_allowed_again(lab, sm
         assert answer() == "alert internal_error"
         assert "audit_unavailable" in pod.http("203.0.113.13", b"GET / HTTP/1.1\r\nHost: plain.example\r\n\r\n").decode()
         watch.nothing_left()
-    assert lab.agent.metric("sluice_calls_total", reason="audit_unavailable") >= 2
+    assert lab.agent.metric("sluice_connections_total", reason="audit_unavailable") >= 2
     status = lab.sluice("status", "--socket", lab.agent.socket)
-    assert status.returncode == 1 and "audit" in status.stdout.splitlines()[0].lower() + status.stdout.splitlines()[1].lower()
+    assert status.returncode == 1 and "audit" in status.stdout.partition("\n\n")[0], status
     free()
     wait_for("calls to be allowed again", lambda: answer() == "server_hello", 10, 0.05)
     verified = verify(lab)

@@ -25,13 +25,13 @@ class AuditLog:
     def __init__(self, path):
         self.path = path
 
+    def files(self):
+        """Oldest first."""
+        rotated = [p for p in self.path.parent.glob(self.path.name + ".*") if p.suffix[1:].isdigit()]
+        return [p for p in [*sorted(rotated, key=lambda p: -int(p.suffix[1:])), self.path] if p.exists()]
+
     def lines(self):
-        rotated = sorted(self.path.parent.glob(self.path.name + ".*"), key=lambda p: -int(p.suffix[1:]))
-        out = []
-        for path in [*rotated, self.path]:
-            if path.exists():
-                out += [line for line in path.read_text(errors="replace").splitlines(keepends=True)]
-        return out
+        return [line for path in self.files() for line in path.read_text(errors="replace").splitlines(keepends=True)]
 
     def records(self, start=0):
         """Whole records from line `start` on; a torn last line is left out."""
