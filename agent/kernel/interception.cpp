@@ -15,6 +15,7 @@
 #include "kernel/interfaces.h"
 #include "kernel/internal_table.h"
 #include "kernel/links.h"
+#include "kernel/listener_table.h"
 #include "kernel/pins.h"
 #include "kernel/port_tables.h"
 #include "kernel/programs.h"
@@ -167,31 +168,7 @@ Status Interception::set_inbound_replies(bool allowed) {
 }
 
 Status Interception::set_listeners(std::span<const int> v4, std::span<const int> v6) {
-  const auto count = std::max(v4.size(), v6.size());
-  if (count > SLUICE_MAX_LISTENERS) {
-    return Error(fmt::format("{} listeners: at most {} of a family", count, static_cast<int>(SLUICE_MAX_LISTENERS)));
-  }
-  if (v4.size() != v6.size() && !v4.empty() && !v6.empty()) {
-    return Error(fmt::format("{} IPv4 and {} IPv6 listeners: need as many of each, or none", v4.size(), v6.size()));
-  }
-  const auto& listeners = state_->tables.listeners;
-  const auto write = [&](std::span<const int> sockets, std::uint32_t first) -> Status {
-    for (std::uint32_t n = 0; n < sockets.size(); ++n) {
-      if (auto done = listeners.put(first + n, static_cast<std::uint64_t>(sockets[n])); !done) return done;
-    }
-    return Done{};
-  };
-  if (auto done = write(v4, 0); !done) return done;
-  if (auto done = write(v6, SLUICE_MAX_LISTENERS); !done) return done;
-  const auto set_count = [count](sluice_config& config) { config.listener_count = static_cast<std::uint32_t>(count); };
-  if (auto done = state_->tables.change_config(set_count); !done) return done;
-  for (auto n = static_cast<std::uint32_t>(v4.size()); n < SLUICE_MAX_LISTENERS; ++n) {
-    if (auto done = listeners.remove(n); !done) return done;
-  }
-  for (auto n = static_cast<std::uint32_t>(v6.size()); n < SLUICE_MAX_LISTENERS; ++n) {
-    if (auto done = listeners.remove(SLUICE_MAX_LISTENERS + n); !done) return done;
-  }
-  return Done{};
+  return write_listeners(state_->tables, v4, v6);
 }
 
 void Interception::beat() {

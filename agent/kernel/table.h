@@ -35,9 +35,9 @@ class Table {
     return Error::from_errno("write map " + name_, code);
   }
 
-  // Fine when there is none.
-  Status remove(const Key& key) const {
-    if (::bpf_map_delete_elem(fd_, &key) == 0 || errno == ENOENT) return Done{};
+  // Fine when there is none, which this kind of map says by errno value `absent`.
+  Status remove(const Key& key, int absent = ENOENT) const {
+    if (::bpf_map_delete_elem(fd_, &key) == 0 || errno == absent) return Done{};
     return Error::from_errno("delete from map " + name_, errno);
   }
 
