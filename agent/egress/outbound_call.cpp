@@ -1,7 +1,6 @@
 #include "egress/outbound_call.h"
 
-#include <algorithm>
-
+#include "egress/audit_mode.h"
 #include "identity/process.h"
 #include "wire/proxy_v2.h"
 
@@ -39,10 +38,7 @@ bool OutboundCall::identify(const identity::PodTable& pods) {
   record_.pod = observe::PodFacts{pod->namespace_name, pod->name, pod->uid, pod->service_account};
   auto process = identity::find_process(node_.kernel, *record_.source, *record_.destination);
   record_.process = {process.pid, std::move(process.comm), std::move(process.exe), process.cgroup_id};
-  const auto& egress = node_.settings.egress;
-  audit_only_ = egress.mode == settings::Mode::audit ||
-                std::find(egress.audit_namespaces.begin(), egress.audit_namespaces.end(), pod_namespace_) !=
-                    egress.audit_namespaces.end();
+  audit_only_ = is_audited(node_.settings.egress, pod_namespace_);
   return true;
 }
 

@@ -31,8 +31,8 @@ std::vector<Target> plan_targets(const Verdict& verdict, const std::string& host
                                  std::uint64_t pick);
 
 // Why a resolved `address` may not be dialled for `service`; nullopt when it may. Names that resolve to special-purpose
-// ranges (private, loopback, link-local, metadata, ...) or to `forbidden_cidrs` are refused, unless the service lists the
-// address or the settings permit it: an answer of DNS must not lead inside.
+// ranges (private, loopback, link-local, metadata, ...) or to `forbidden_cidrs` are refused, unless the service lists
+// the address or the settings permit it: an answer of DNS must not lead inside.
 std::optional<std::string> forbidden(const IpAddress& address, const Service& service,
                                      const settings::Gateway& settings);
 

@@ -1,7 +1,6 @@
 #include "gateway/forwarded_call.h"
 
 #include "base/clock.h"
-#include "wire/proxy_v2.h"
 
 namespace sluice::gateway {
 namespace {

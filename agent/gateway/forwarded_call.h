@@ -1,14 +1,15 @@
-// The gateway's story: one connection from a node's agent (or a raw client), judged again, sent on to the name it calls.
+// The gateway's story: one connection from a node's agent (or a raw client), judged again, sent on to the name it
+// calls.
 #pragma once
 
 #include <optional>
-#include <random>
 
 #include "gateway/destination.h"
 #include "net/resolver.h"
 #include "relay/http_relay.h"
 #include "serving/call.h"
 #include "settings/settings.h"
+#include "wire/proxy_v2.h"
 
 namespace sluice::gateway {
 

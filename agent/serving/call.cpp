@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/clock.h"
+#include "observe/audit_line.h"
 #include "relay/refusal.h"
 
 namespace sluice::serving {
@@ -22,11 +23,7 @@ std::string_view name_of(Sniffed sniffed) {
 }  // namespace
 
 Call::Call(Worker& worker, Recorder& recorder, const settings::Limits& limits, net::Tcp::socket client)
-    : worker_(worker),
-      recorder_(recorder),
-      limits_(limits),
-      client_(std::move(client)),
-      started_ns_(monotonic_ns()) {
+    : worker_(worker), recorder_(recorder), limits_(limits), client_(std::move(client)), started_ns_(monotonic_ns()) {
   record_.id = recorder_.next_id();
   record_.datapath = "relay";
 }
@@ -42,7 +39,9 @@ bool Call::admit(const IpAddress& source) {
   return true;
 }
 
-double Call::age_ms() const { return static_cast<double>(monotonic_ns() - started_ns_) / 1e6; }
+double Call::age_ms() const {
+  return static_cast<double>(monotonic_ns() - started_ns_) / 1e6;
+}
 
 Flow Call::flow() const {
   Flow flow;

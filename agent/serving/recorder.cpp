@@ -14,6 +14,12 @@ std::uint64_t random_prefix() {
   return value;
 }
 
+// Allowed, and then the next hop could not be reached.
+bool is_dial_failure(Reason reason) {
+  return reason == Reason::gateway_unreachable || reason == Reason::dns_failure || reason == Reason::upstream_refused ||
+         reason == Reason::upstream_timeout;
+}
+
 }  // namespace
 
 Recorder::Recorder(observe::AuditLog& audit, observe::Metrics& metrics, std::uint32_t denials_per_second)
@@ -25,27 +31,32 @@ std::string Recorder::next_id() {
 
 Status Recorder::allowed(const observe::Record& record) {
   auto written = audit_.append(record);
-  if (written) metrics_.count_call(*record.verdict, *record.reason);
+  if (!written) return written;
+  metrics_.count_decision(*record.verdict, *record.reason);
+  if (record.event == observe::Event::open) metrics_.connection_opened();
   return written;
 }
 
 void Recorder::denied(const observe::Record& record) {
-  metrics_.count_call(*record.verdict, *record.reason);
+  metrics_.count_decision(*record.verdict, *record.reason);
+  if (is_dial_failure(*record.reason)) metrics_.count_dial_failure(*record.reason);
   // The call is denied whether or not its record can be written: the log itself counts what it lost.
   if (limiter_.admit(record, monotonic_ns())) (void)audit_.append(record);
 }
 
 void Recorder::denied_in_sum(const observe::Record& record) {
-  metrics_.count_call(*record.verdict, *record.reason, record.count);
+  metrics_.count_decision(*record.verdict, *record.reason, record.count);
   (void)audit_.append(record);
 }
 
 void Recorder::closed(const observe::Record& record) {
-  metrics_.count_bytes(record.bytes_sent, record.bytes_received);
+  metrics_.connection_closed(record.bytes_sent, record.bytes_received);
   (void)audit_.append(record);
 }
 
-void Recorder::event(const observe::Record& record) { (void)audit_.append(record); }
+void Recorder::event(const observe::Record& record) {
+  (void)audit_.append(record);
+}
 
 void Recorder::flush() {
   for (const auto& record : limiter_.flush(monotonic_ns())) (void)audit_.append(record);

@@ -5,11 +5,15 @@
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <future>
 #include <memory>
+#include <optional>
 #include <thread>
+#include <type_traits>
+#include <vector>
 
 #include "net/socket.h"
 #include "policy/snapshot.h"
@@ -33,14 +37,24 @@ class Worker {
   // From any thread: says on the worker's thread that it still turns; a worker that hangs stops the node's heartbeat.
   void ask_for_sign(std::uint64_t now_ns);
   std::uint64_t last_sign_ns() const { return last_sign_ns_.load(std::memory_order_relaxed); }
-  // From any other thread: runs `task` on the worker's thread and waits for it.
-  template <typename T>
-  T ask(std::function<T()> task) {
-    auto packaged = std::make_shared<std::packaged_task<T()>>(std::move(task));
+  // From any other thread: runs `task` on the worker's thread and waits for what it returns, nullopt when that takes
+  // too long. A late task still runs: it may refer to the worker, not to the asking function.
+  template <typename Task>
+  auto ask(Task task, std::chrono::milliseconds patience) -> std::optional<std::invoke_result_t<Task>> {
+    auto packaged = std::make_shared<std::packaged_task<std::invoke_result_t<Task>()>>(std::move(task));
     auto answer = packaged->get_future();
     boost::asio::post(context_, [packaged] { (*packaged)(); });
+    if (answer.wait_for(patience) != std::future_status::ready) return std::nullopt;
     return answer.get();
   }
+
+  // Accepts on the worker's loop until stop_accepting(), handing each connection to `serve` as a task of its own. What
+  // a task throws ends that connection alone, and running out of files or memory only pauses accepting for a moment.
+  // Before start(), or on the worker's thread. The acceptor was made for context().
+  using Serve = std::function<net::Task<void>(net::Tcp::socket)>;
+  void accept_all(net::Tcp::acceptor acceptor, Serve serve);
+  // From any thread: closes the listeners.
+  void stop_accepting();
 
   boost::asio::io_context& context() { return context_; }
   // For the worker's thread only. Null until the first policy came.
@@ -56,12 +70,8 @@ class Worker {
   // Behind what its suspended connections refer to: they end when it is destroyed.
   boost::asio::io_context context_{1};
   boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work_;
+  std::vector<std::shared_ptr<net::Tcp::acceptor>> acceptors_;
   std::thread thread_;
 };
-
-// Accepts forever on the worker's loop, handing each connection to `serve` as a task of its own. Running out of files or
-// memory pauses accepting for a moment instead of ending it.
-void accept_all(Worker& worker, net::Tcp::acceptor acceptor,
-                std::function<net::Task<void>(net::Tcp::socket)> serve);
 
 }  // namespace sluice::serving

@@ -1,0 +1,213 @@
+#include "egress/agent.h"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "egress/interfaces.h"
+#include "egress/kernel_denial.h"
+#include "egress/outbound_call.h"
+#include "serving/control.h"
+
+namespace sluice::egress {
+namespace {
+
+constexpr std::size_t denials_at_once = 256;  // of the kernel's, between two looks at everything else
+
+// A worker of the agent with what only it reads: who is who.
+struct Desk {
+  serving::Worker& worker;
+  std::shared_ptr<const identity::PodTable> pods;
+};
+
+// The call lives in this frame. Parameters, not captures: a lambda would be gone before its coroutine.
+net::Task<void> serve(const Node& node, Desk& desk, net::Tcp::socket client) {
+  OutboundCall call(node, desk.worker, std::move(client));
+  co_await call.serve(desk.pods);
+}
+
+class Agent {
+ public:
+  Agent(const settings::AgentSettings& settings, serving::Control& control,
+        std::unique_ptr<kernel::Interception> kernel)
+      : settings_(settings),
+        control_(control),
+        kernel_(std::move(kernel)),
+        node_{settings, *kernel_, control.recorder()} {}
+
+  Status set_rules();
+  Status read_policy();
+  void keep_interfaces();
+  Status listen();
+  Status serve_admin(const serving::ServeAdmin& serve);
+  void run();
+
+ private:
+  Status listen(Desk& desk, const Endpoint& endpoint, std::vector<int>& listeners);
+  void adopt(const Snapshot& snapshot);
+  void hand_out(const std::shared_ptr<const identity::PodTable>& pods);
+  void keep_relay_routes();
+  void record_denials();
+  void do_each_second();
+  void stop_listening();
+  serving::StatusView status() const;
+  // Keeps or clears the line in status that says what is wrong with `what`; logs it when it is new.
+  void note(const std::string& what, const Status& done);
+
+  const settings::AgentSettings& settings_;
+  serving::Control& control_;
+  std::unique_ptr<kernel::Interception> kernel_;
+  const Node node_;
+  std::vector<std::unique_ptr<Desk>> desks_;
+  std::vector<PortRule> ports_;  // of the newest policy
+  std::optional<Interfaces> interfaces_;
+  std::optional<serving::FdWatch> denials_;
+  std::map<std::string, std::string> wrong_;
+  std::shared_ptr<void> admin_;
+};
+
+Status Agent::set_rules() {
+  const auto& interception = settings_.interception;
+  std::vector<kernel::UdpRule> udp;
+  for (const auto& allow : interception.udp_allow) udp.push_back({allow.addresses, allow.port});
+  if (auto done = kernel_->set_udp_rules(udp); !done) return done;
+  return kernel_->set_inbound_replies(interception.inbound_replies);
+}
+
+Status Agent::read_policy() {
+  return control_.read_policy([this](const std::shared_ptr<const Snapshot>& snapshot) { adopt(*snapshot); });
+}
+
+void Agent::adopt(const Snapshot& snapshot) {
+  ports_ = snapshot.port_rules();
+  note("ports", kernel_->set_ports(ports_));
+}
+
+void Agent::keep_interfaces() {
+  for (const auto& worker : control_.workers()) desks_.push_back(std::make_unique<Desk>(Desk{*worker, nullptr}));
+  interfaces_.emplace(
+      control_.context(), settings_, *kernel_,
+      Interfaces::Handlers{[this](const std::shared_ptr<const identity::PodTable>& pods) { hand_out(pods); },
+                           [this] { keep_relay_routes(); }});
+}
+
+void Agent::hand_out(const std::shared_ptr<const identity::PodTable>& pods) {
+  for (const auto& desk : desks_) {
+    boost::asio::post(desk->worker.context(), [raw = desk.get(), pods] { raw->pods = pods; });
+  }
+}
+
+Status Agent::listen() {
+  std::vector<int> v4;
+  std::vector<int> v6;
+  for (const auto& desk : desks_) {
+    if (auto done = listen(*desk, *Endpoint::parse("127.0.0.1:0"), v4); !done) return done;
+    if (auto done = listen(*desk, *Endpoint::parse("[::1]:0"), v6); !done) return done;
+  }
+  if (auto done = kernel_->set_listeners(v4, v6); !done) return done;
+  const auto mark = kernel::relay_mark();
+  return net::add_relay_routes(mark.value, mark.mask);
+}
+
+Status Agent::listen(Desk& desk, const Endpoint& endpoint, std::vector<int>& listeners) {
+  auto acceptor = net::listen(desk.worker.context(), endpoint, {.transparent = true});
+  if (!acceptor) return acceptor.error();
+  listeners.push_back(acceptor->native_handle());
+  desk.worker.accept_all(std::move(*acceptor), [this, raw = &desk](net::Tcp::socket client) {
+    return serve(node_, *raw, std::move(client));
+  });
+  return Done{};
+}
+
+Status Agent::serve_admin(const serving::ServeAdmin& serve) {
+  auto served = serve(control_.context(), settings_.admin.socket,
+                      {.status = [this] { return status(); },
+                       .flows = [this] { return control_.flows(); },
+                       .metrics = [this] { return control_.metrics().render(); },
+                       .not_ready = [this] { return control_.not_ready(); }});
+  if (!served) return served.error().in("admin");
+  admin_ = std::move(*served);
+  return Done{};
+}
+
+void Agent::run() {
+  denials_.emplace(control_.context(), kernel_->events_fd(), [this] { record_denials(); });
+  control_.run({.beat = [this] { kernel_->beat(); },
+                .each_second = [this] { do_each_second(); },
+                .drain = [this] { stop_listening(); }});
+}
+
+void Agent::keep_relay_routes() {
+  const auto mark = kernel::relay_mark();
+  note("routes", net::add_relay_routes(mark.value, mark.mask));
+}
+
+void Agent::record_denials() {
+  kernel_->read_denials(denials_at_once, [this](const kernel::Denial& denial) {
+    auto record = to_record(denial, interfaces_->pods());
+    record.id = control_.recorder().next_id();
+    control_.recorder().denied(record);
+  });
+}
+
+void Agent::do_each_second() {
+  for (const auto& count : kernel_->take_counts()) {
+    control_.recorder().denied_in_sum(to_record(count, interfaces_->pods(), interfaces_->is_audited(count.ifindex)));
+  }
+  interfaces_->retry();
+  keep_relay_routes();
+  if (wrong_.contains("ports")) note("ports", kernel_->set_ports(ports_));
+  const auto views = interfaces_->views();
+  const auto pods = std::count_if(views.begin(), views.end(), [](const auto& view) { return view.kind == "pod"; });
+  control_.metrics().set_interfaces(static_cast<std::size_t>(pods), views.size() - static_cast<std::size_t>(pods));
+}
+
+void Agent::stop_listening() {
+  // Without listeners the programs refuse at once; a connection to a closed one would hang.
+  note("listeners", kernel_->set_listeners({}, {}));
+}
+
+serving::StatusView Agent::status() const {
+  auto view = control_.status();
+  view.interfaces = interfaces_->views();
+  for (const auto& [what, line] : wrong_) view.wrong.push_back(line);
+  for (auto& line : interfaces_->wrong()) view.wrong.push_back(std::move(line));
+  return view;
+}
+
+void Agent::note(const std::string& what, const Status& done) {
+  if (done) {
+    wrong_.erase(what);
+    return;
+  }
+  auto line = fmt::format("{}: {}", what, done.error().message());
+  auto& known = wrong_[what];
+  if (known != line) spdlog::error("{}", line);
+  known = std::move(line);
+}
+
+}  // namespace
+
+Status run_agent(const settings::AgentSettings& settings, const std::string& version,
+                 const serving::ServeAdmin& serve_admin) {
+  auto control = serving::Control::open(
+      {"agent", version, settings.node, settings.resources, settings.limits, settings.audit, settings.admin});
+  if (!control) return control.error();
+  auto kernel = kernel::Interception::open({settings.node.bpffs, settings.node.cgroup});
+  if (!kernel) return kernel.error();
+
+  Agent agent(settings, **control, std::move(*kernel));
+  // The kernel refuses all the while: its heart beats only when everything else is in place.
+  if (auto done = agent.set_rules(); !done) return done;
+  if (auto done = agent.read_policy(); !done) return done;
+  agent.keep_interfaces();
+  if (auto done = agent.listen(); !done) return done;
+  if (auto done = agent.serve_admin(serve_admin); !done) return done;
+  agent.run();
+  return Done{};
+}
+
+}  // namespace sluice::egress
