@@ -20,6 +20,7 @@ SEED = "api.external-service.com"
 @dataclasses.dataclass
 class Row:
     """One call. `expected` is what the client must see, `reason` what the audit record must say."""
+
     pod: str
     call: str
     make: object  # (pod) -> what the client saw
@@ -39,6 +40,7 @@ class Row:
 
 
 # How calls are made; each gives a few words on what the client saw.
+
 
 def tls(url, *options):
     return lambda pod: _curl_saw(pod.curl(url, *options))
@@ -71,6 +73,7 @@ def database(address):
             return "refused"
         except (OSError, EOFError) as error:
             return type(error).__name__
+
     return make
 
 
@@ -78,6 +81,7 @@ def refused(address, port, kind=socket.SOCK_STREAM):
     def make(pod):
         found = pod.refusal(address, port, kind)
         return "refused" if found.at_once() else f"{found.error or 'not refused'} after {found.milliseconds:.0f} ms"
+
     return make
 
 
@@ -95,6 +99,7 @@ def crafted_syn(address, port):
             except AssertionError:
                 return "no answer"
         return "refused"
+
     return make
 
 
@@ -104,41 +109,142 @@ def scene():
 
     def by_number(destination):
         return {"event": "deny", "destination": destination}
+
     alert = "TLS alert unrecognized name"
     return [
         Row("a", f"TLS {SEED}", tls(f"https://{SEED}/", "-4"), "served", "registered", {"event": "open", "sni": SEED}),
-        Row("a", f"TLS {SEED} over IPv6", tls(f"https://{SEED}/", "-6"), "served", "registered",
-            {"event": "open", "sni": SEED, "destination": f"[{WEB6}]:443"}),
-        Row("a", "HTTP plain.example", http("http://plain.example/"), "served", "registered",
-            {"event": "open", "http.host": "plain.example"}),
-        Row("a", f"database {DATABASE}:5432 by address", database(DATABASE), "served", "registered",
-            {"event": "open", "destination": f"{DATABASE}:5432"}),
-        Row("b", "TLS hidden.example (exported to b's namespace)", tls("https://hidden.example/"), "served", "registered",
-            {"event": "open", "sni": "hidden.example"}),
-        Row("a", "TLS hidden.example", tls("https://hidden.example/"), alert, "not_exported",
-            {"event": "deny", "sni": "hidden.example"}),
-        Row("a", "TLS evil.example", tls("https://evil.example/", "-4"), alert, "host_not_registered",
-            {"event": "deny", "sni": "evil.example", "destination": f"{EVIL}:443"}),
-        Row("a", "TLS evil.example over IPv6", tls("https://evil.example/", "-6"), alert, "host_not_registered",
-            {"event": "deny", "sni": "evil.example", "destination": f"[{EVIL6}]:443"}),
-        Row("a", "HTTP evil.example", http("http://evil.example/"), "HTTP 403", "host_not_registered",
-            denied_host("evil.example")),
-        Row("a", f"TLS {WEB} by address, without SNI", tls(f"https://{WEB}/", "-k"), alert, "sni_missing",
-            by_number(f"{WEB}:443")),
-        Row("a", f"HTTP {EVIL} by address", http(f"http://{EVIL}/"), "HTTP 403", "host_not_registered", denied_host(EVIL)),
+        Row(
+            "a",
+            f"TLS {SEED} over IPv6",
+            tls(f"https://{SEED}/", "-6"),
+            "served",
+            "registered",
+            {"event": "open", "sni": SEED, "destination": f"[{WEB6}]:443"},
+        ),
+        Row(
+            "a",
+            "HTTP plain.example",
+            http("http://plain.example/"),
+            "served",
+            "registered",
+            {"event": "open", "http.host": "plain.example"},
+        ),
+        Row(
+            "a",
+            f"database {DATABASE}:5432 by address",
+            database(DATABASE),
+            "served",
+            "registered",
+            {"event": "open", "destination": f"{DATABASE}:5432"},
+        ),
+        Row(
+            "b",
+            "TLS hidden.example (exported to b's namespace)",
+            tls("https://hidden.example/"),
+            "served",
+            "registered",
+            {"event": "open", "sni": "hidden.example"},
+        ),
+        Row(
+            "a",
+            "TLS hidden.example",
+            tls("https://hidden.example/"),
+            alert,
+            "not_exported",
+            {"event": "deny", "sni": "hidden.example"},
+        ),
+        Row(
+            "a",
+            "TLS evil.example",
+            tls("https://evil.example/", "-4"),
+            alert,
+            "host_not_registered",
+            {"event": "deny", "sni": "evil.example", "destination": f"{EVIL}:443"},
+        ),
+        Row(
+            "a",
+            "TLS evil.example over IPv6",
+            tls("https://evil.example/", "-6"),
+            alert,
+            "host_not_registered",
+            {"event": "deny", "sni": "evil.example", "destination": f"[{EVIL6}]:443"},
+        ),
+        Row(
+            "a",
+            "HTTP evil.example",
+            http("http://evil.example/"),
+            "HTTP 403",
+            "host_not_registered",
+            denied_host("evil.example"),
+        ),
+        Row(
+            "a",
+            f"TLS {WEB} by address, without SNI",
+            tls(f"https://{WEB}/", "-k"),
+            alert,
+            "sni_missing",
+            by_number(f"{WEB}:443"),
+        ),
+        Row(
+            "a",
+            f"HTTP {EVIL} by address",
+            http(f"http://{EVIL}/"),
+            "HTTP 403",
+            "host_not_registered",
+            denied_host(EVIL),
+        ),
         Row("a", f"TCP {EVIL}:9999", refused(EVIL, 9999), "refused", "port_not_registered", by_number(f"{EVIL}:9999")),
-        Row("a", "the same over IPv6", refused(EVIL6, 9999), "refused", "port_not_registered", by_number(f"[{EVIL6}]:9999")),
-        Row("a", f"database {OTHER_DATABASE}:5432", database(OTHER_DATABASE), "refused", "address_not_registered",
-            by_number(f"{OTHER_DATABASE}:5432")),
-        Row("a", f"UDP {WEB}:443 (QUIC)", refused(WEB, 443, socket.SOCK_DGRAM), "refused", "udp_not_allowed",
-            by_number(f"{WEB}:443")),
-        Row("a", f"UDP {WEB6}:443 (QUIC)", refused(WEB6, 443, socket.SOCK_DGRAM), "refused", "udp_not_allowed",
-            by_number(f"[{WEB6}]:443")),
-        Row("a", f"DNS {EVIL}:53 past the cluster's", refused(EVIL, 53, socket.SOCK_DGRAM), "refused", "udp_not_allowed",
-            by_number(f"{EVIL}:53")),
-        Row("a", f"ping {EVIL}", ping(EVIL), "no answer", "protocol_not_allowed", {"event": "deny", "protocol": "icmp"}),
-        Row("a", f"a SYN by hand to {EVIL}:8443", crafted_syn(EVIL, 8443), "refused", "port_not_registered",
-            by_number(f"{EVIL}:8443")),
+        Row(
+            "a",
+            "the same over IPv6",
+            refused(EVIL6, 9999),
+            "refused",
+            "port_not_registered",
+            by_number(f"[{EVIL6}]:9999"),
+        ),
+        Row(
+            "a",
+            f"database {OTHER_DATABASE}:5432",
+            database(OTHER_DATABASE),
+            "refused",
+            "address_not_registered",
+            by_number(f"{OTHER_DATABASE}:5432"),
+        ),
+        Row(
+            "a",
+            f"UDP {WEB}:443 (QUIC)",
+            refused(WEB, 443, socket.SOCK_DGRAM),
+            "refused",
+            "udp_not_allowed",
+            by_number(f"{WEB}:443"),
+        ),
+        Row(
+            "a",
+            f"UDP {WEB6}:443 (QUIC)",
+            refused(WEB6, 443, socket.SOCK_DGRAM),
+            "refused",
+            "udp_not_allowed",
+            by_number(f"[{WEB6}]:443"),
+        ),
+        Row(
+            "a",
+            f"DNS {EVIL}:53 past the cluster's",
+            refused(EVIL, 53, socket.SOCK_DGRAM),
+            "refused",
+            "udp_not_allowed",
+            by_number(f"{EVIL}:53"),
+        ),
+        Row(
+            "a", f"ping {EVIL}", ping(EVIL), "no answer", "protocol_not_allowed", {"event": "deny", "protocol": "icmp"}
+        ),
+        Row(
+            "a",
+            f"a SYN by hand to {EVIL}:8443",
+            crafted_syn(EVIL, 8443),
+            "refused",
+            "port_not_registered",
+            by_number(f"{EVIL}:8443"),
+        ),
     ]
 
 
@@ -166,8 +272,17 @@ def play(lab, row):
 
 def print_table(rows):
     cells = [("", "pod", "call", "expected", "seen", "reason")]
-    cells += [("ok" if r.matches else "BAD", r.pod, r.call, r.expected, r.seen,
-               r.told if r.told == r.reason else f"{r.told} (expected {r.reason})") for r in rows]
+    cells += [
+        (
+            "ok" if r.matches else "BAD",
+            r.pod,
+            r.call,
+            r.expected,
+            r.seen,
+            r.told if r.told == r.reason else f"{r.told} (expected {r.reason})",
+        )
+        for r in rows
+    ]
     widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
     for row in cells:
         print("  ".join(text.ljust(width) for text, width in zip(row, widths)).rstrip())
@@ -197,8 +312,10 @@ def main():
         if troubles:
             print("\n".join(["", *troubles]))
         else:
-            print(f"capture outside: of {denied} denied calls not one packet left; the {len(rows) - denied} allowed ones came "
-                  "from the gateway's address alone")
+            print(
+                f"capture outside: of {denied} denied calls not one packet left; the {len(rows) - denied} allowed ones came "
+                "from the gateway's address alone"
+            )
         good = not troubles and all(row.matches for row in rows)
         if not good:
             print(f"\nNOT as expected\n{lab.explain()}")

@@ -39,6 +39,7 @@ def test_status_without_an_agent_says_so(lab):
 def test_flows_lists_live_connections_until_they_end(lab):
     def flows():
         return json.loads(lab.sluice("flows", "--socket", lab.agent.socket, "-o", "json").stdout)
+
     with lab.pod("a").connect(DATABASE, 5432) as sock:
         source = ":".join(map(str, sock.getsockname()))
         assert receive_exactly(sock, 22)
@@ -51,12 +52,16 @@ def test_flows_lists_live_connections_until_they_end(lab):
 def test_metrics_count_calls_by_verdict_and_reason(lab):
     def count(reason):
         return lab.agent.metric("sluice_connections_total", reason=reason)
+
     registered, denied, refused = count("registered"), count("host_not_registered"), count("port_not_registered")
     lab.pod("a").tls(WEB, SEED_HOST).sock.close()
     lab.pod("a").curl("http://evil.example/")
     lab.pod("a").refusal(EVIL, 9999)
-    wait_for("the counts", lambda: (count("registered"), count("host_not_registered"), count("port_not_registered")) ==
-             (registered + 1, denied + 1, refused + 1))
+    wait_for(
+        "the counts",
+        lambda: (count("registered"), count("host_not_registered"), count("port_not_registered"))
+        == (registered + 1, denied + 1, refused + 1),
+    )
 
 
 def test_version_prints_a_version(lab):
@@ -64,8 +69,17 @@ def test_version_prints_a_version(lab):
     assert shown.returncode == 0 and re.search(r"\d+\.\d+\.\d+", shown.stdout)
 
 
-@pytest.mark.parametrize("arguments", [(), ("agent",), ("agent", "-c", "/nonexistent.yaml"), ("nonsense",), ("audit", "verify"),
-                                       ("status", "--nonsense")])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("agent",),
+        ("agent", "-c", "/nonexistent.yaml"),
+        ("nonsense",),
+        ("audit", "verify"),
+        ("status", "--nonsense"),
+    ],
+)
 def test_bad_usage_exits_2_and_says_what(lab, arguments):
     shown = lab.sluice(*arguments)
     assert shown.returncode == 2 and (shown.stderr or shown.stdout), shown
@@ -73,6 +87,8 @@ def test_bad_usage_exits_2_and_says_what(lab, arguments):
 
 def test_audit_tail_shows_the_last_records(lab):
     lab.pod("a").curl("http://evil.example/tail")
-    shown = wait_for("the record", lambda: (s := lab.sluice("audit", "tail", lab.agent.audit.path)).stdout and
-                     "evil.example" in s.stdout and s)
+    shown = wait_for(
+        "the record",
+        lambda: (s := lab.sluice("audit", "tail", lab.agent.audit.path)).stdout and "evil.example" in s.stdout and s,
+    )
     assert shown.returncode == 0 and "host_not_registered" in shown.stdout

@@ -37,7 +37,12 @@ def test_tls_with_the_seeds_service_entry(lab, watch):
 
     opened = watch.record(event="open", sni=SEED_HOST)
     assert opened["verdict"] == "allow" and opened["reason"] == "registered"
-    assert opened["pod"] == {"namespace": "my-namespace", "name": "a", "uid": "uid-of-a", "service_account": "a-account"}
+    assert opened["pod"] == {
+        "namespace": "my-namespace",
+        "name": "a",
+        "uid": "uid-of-a",
+        "service_account": "a-account",
+    }
     assert opened["process"] == {"pid": done.pid, "comm": "curl", "exe": "/usr/bin/curl"}
     assert opened["source"].startswith("10.1.0.10:")
     assert opened["destination"] in (f"{WEB}:443", f"[{WEB6}]:443")
@@ -76,7 +81,9 @@ def test_a_name_with_only_an_ipv6_address(lab, watch):
     watch.only_gateway_left("2001:db8:5::11")
 
 
-@pytest.mark.parametrize("name,address", [("four.partner.example", "203.0.113.11"), ("a.b.partner.example", "203.0.113.12")])
+@pytest.mark.parametrize(
+    "name,address", [("four.partner.example", "203.0.113.11"), ("a.b.partner.example", "203.0.113.12")]
+)
 def test_a_wildcard_host_covers_one_label_and_more(lab, watch, name, address):
     assert lab.pod("a").curl(f"https://{name}/").out.startswith(f"served {name} at {address} ")
     assert watch.record(event="open", sni=name)["rule"] == "my-namespace/partner"
@@ -94,9 +101,11 @@ def test_a_changed_dns_answer_is_followed_when_its_ttl_is_over(lab, watch):
     pod.tls("203.0.113.11", "four.partner.example").sock.close()
     lab.dns.answer("four.partner.example", "203.0.113.12", None)
     try:
+
         def moved():
             pod.tls("203.0.113.11", "four.partner.example").sock.close()
             return any(p.destination == "203.0.113.12" for p in watch.upstream_calls())
+
         wait_for("the new address to be dialled", moved, 10, 0.2)
     finally:
         lab.dns.answer("four.partner.example", "203.0.113.11", None)
@@ -135,12 +144,16 @@ def test_a_kept_alive_connection_may_go_to_several_registered_hosts(lab, watch):
     assert not watch.leaks()
 
 
-@pytest.mark.parametrize("options", [(), ("-H", "Transfer-Encoding: chunked"), ("-H", "Expect: 100-continue")],
-                         ids=["length", "chunked", "expect-100-continue"])
+@pytest.mark.parametrize(
+    "options",
+    [(), ("-H", "Transfer-Encoding: chunked"), ("-H", "Expect: 100-continue")],
+    ids=["length", "chunked", "expect-100-continue"],
+)
 def test_an_http_upload_of_ten_mebibytes_arrives_whole(lab, options):
     body = os.urandom(10 * MEBIBYTE)
-    done = lab.pod("a").run("curl", "-sS", "--max-time", 20, "--data-binary", "@-", *options, "http://plain.example/digest",
-                            input=body)
+    done = lab.pod("a").run(
+        "curl", "-sS", "--max-time", 20, "--data-binary", "@-", *options, "http://plain.example/digest", input=body
+    )
     assert done.out == f"{len(body)} {hashlib.sha256(body).hexdigest()}\n", done
 
 
@@ -167,7 +180,9 @@ def test_head_has_no_body_and_the_connection_goes_on(lab):
 
 
 def test_pipelined_requests_are_answered_in_order(lab):
-    requests = b"".join(f"GET /chunked/{word} HTTP/1.1\r\nHost: plain.example\r\n\r\n".encode() for word in ("uno", "due"))
+    requests = b"".join(
+        f"GET /chunked/{word} HTTP/1.1\r\nHost: plain.example\r\n\r\n".encode() for word in ("uno", "due")
+    )
     last = b"GET /chunked/tre HTTP/1.1\r\nHost: plain.example\r\nConnection: close\r\n\r\n"
     answer = lab.pod("a").http("203.0.113.13", requests + last)
     assert re.findall(rb"(?:uno|due|tre)", answer) == [b"uno", b"due", b"tre"]
@@ -175,7 +190,9 @@ def test_pipelined_requests_are_answered_in_order(lab):
 
 def test_an_upgraded_connection_becomes_a_tunnel(lab, watch):
     with lab.pod("a").connect("203.0.113.13", 80) as sock:
-        sock.sendall(b"GET /upgrade HTTP/1.1\r\nHost: plain.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        sock.sendall(
+            b"GET /upgrade HTTP/1.1\r\nHost: plain.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+        )
         head = b""
         while b"\r\n\r\n" not in head:
             head += sock.recv(1)
@@ -192,7 +209,9 @@ def test_a_database_by_address_speaks_first(lab, watch, address):
     with pod.connect(address, 5432) as sock:
         assert receive_exactly(sock, 22) == b"READY sluice-database\n"
         opened = watch.record(event="open", source=source_of(sock))
-    assert opened["protocol"] == "tcp" and opened["rule"] == "my-namespace/database" and opened["reason"] == "registered"
+    assert (
+        opened["protocol"] == "tcp" and opened["rule"] == "my-namespace/database" and opened["reason"] == "registered"
+    )
     watch.record(event="close", id=opened["id"])
     watch.only_gateway_left(address)
 
@@ -215,6 +234,7 @@ def test_ten_mebibytes_both_ways_at_once_arrive_whole(lab, watch):
         def send():
             sock.sendall(b"ECHO\n" + body)
             sock.shutdown(socket.SHUT_WR)
+
         sender = threading.Thread(target=send)
         sender.start()
         assert hashlib.sha256(receive_exactly(sock, len(body))).digest() == hashlib.sha256(body).digest()
@@ -226,8 +246,18 @@ def test_ten_mebibytes_both_ways_at_once_arrive_whole(lab, watch):
 
 def test_ten_mebibytes_over_tls_arrive_whole(lab):
     body = os.urandom(10 * MEBIBYTE)
-    done = lab.pod("a").run("curl", "-sS", "--max-time", 20, "--cacert", lab.outside.ca, "--data-binary", "@-",
-                            f"https://{SEED_HOST}/digest", input=body)
+    done = lab.pod("a").run(
+        "curl",
+        "-sS",
+        "--max-time",
+        20,
+        "--cacert",
+        lab.outside.ca,
+        "--data-binary",
+        "@-",
+        f"https://{SEED_HOST}/digest",
+        input=body,
+    )
     assert done.out == f"{len(body)} {hashlib.sha256(body).hexdigest()}\n", done
 
 
@@ -250,8 +280,10 @@ def test_the_pods_reset_reaches_the_server(lab, watch):
     wait_for("the bytes to be upstream", lambda: watch.seen_outside(b"COUNT\nabc"))
     reset(sock)
     assert watch.record(event="close", source=source)["close_reason"] == "client_reset"
-    wait_for("the server to see the reset",
-             lambda: len([e for e in lab.outside.events() if e["what"] == "database_reset"]) > resets)
+    wait_for(
+        "the server to see the reset",
+        lambda: len([e for e in lab.outside.events() if e["what"] == "database_reset"]) > resets,
+    )
 
 
 def test_the_servers_reset_reaches_the_pod(lab, watch):
@@ -281,8 +313,9 @@ def test_hundred_connections_at_once(lab, watch):
 @pytest.mark.parametrize("version", [4, 6])
 def test_internal_destinations_pass_untouched(lab, watch, version):
     with inside(lab.pod("b").netns):
-        listener = socket.create_server((lab.pod("b").address(version), 7777),
-                                        family=socket.AF_INET if version == 4 else socket.AF_INET6)
+        listener = socket.create_server(
+            (lab.pod("b").address(version), 7777), family=socket.AF_INET if version == 4 else socket.AF_INET6
+        )
     with listener, lab.pod("a").connect(lab.pod("b").address(version), 7777) as sock:
         accepted, peer = listener.accept()
         with accepted:
@@ -296,8 +329,9 @@ def test_internal_destinations_pass_untouched(lab, watch, version):
 def test_answers_of_a_pod_to_a_connection_from_outside_pass(lab, version):
     pod = lab.pod("a")
     with inside(pod.netns):
-        listener = socket.create_server((pod.address(version), 7778),
-                                        family=socket.AF_INET if version == 4 else socket.AF_INET6)
+        listener = socket.create_server(
+            (pod.address(version), 7778), family=socket.AF_INET if version == 4 else socket.AF_INET6
+        )
     with listener, lab.connect_from_outside(pod.address(version), 7778) as sock:
         accepted, _ = listener.accept()
         with accepted:
@@ -306,6 +340,7 @@ def test_answers_of_a_pod_to_a_connection_from_outside_pass(lab, version):
 
 
 # These two change the settings; they come last and put them back.
+
 
 def test_an_allowed_datagram_passes_uninspected(lab, watch):
     pod = lab.pod("a")

@@ -22,6 +22,7 @@ def evil(version):
 
 # Sockets
 
+
 @FAMILIES
 def test_an_unregistered_port_is_refused_at_once(lab, watch, version):
     assert lab.pod("a").refusal(evil(version), 9999).at_once()
@@ -64,6 +65,7 @@ def test_another_uid_is_judged_like_any(lab, watch, uid):
 
 # What the first bytes say
 
+
 def tls_answer(pod, data, address=EVIL, chunks=None):
     """The answer to a crafted hello, and how long it took from the last byte on."""
     with pod.connect(address, 443) as sock:
@@ -99,8 +101,19 @@ def test_case_and_a_trailing_dot_do_not_change_a_name(lab, watch, name):
     assert not watch.leaks()
 
 
-@pytest.mark.parametrize("name", ["EVIL.Example", "evil.example.", "evil.example", "external-service.com", "xapi.external-service.com",
-                                  "partner.example", "xpartner.example", "api.external-service.com.evil.example"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "EVIL.Example",
+        "evil.example.",
+        "evil.example",
+        "external-service.com",
+        "xapi.external-service.com",
+        "partner.example",
+        "xpartner.example",
+        "api.external-service.com.evil.example",
+    ],
+)
 def test_an_unregistered_name_is_denied_however_it_is_written(lab, watch, name):
     answer = tls_answer(lab.pod("a"), hello.records(hello.client_hello([name])))
     assert answer == "alert unrecognized_name"
@@ -108,13 +121,43 @@ def test_an_unregistered_name_is_denied_however_it_is_written(lab, watch, name):
     watch.nothing_left()
 
 
-@pytest.mark.parametrize("names", [
-    [b"api.external-service.com\0.evil.example"], [b"evil.example\0api.external-service.com"], [b"\0"],
-    [SEED_HOST, "evil.example"], ["evil.example", SEED_HOST], [SEED_HOST, SEED_HOST], [b""], ["a" * 64 + ".partner.example"],
-    [b"a b.partner.example"], [b"*.partner.example"], [b"..partner.example"], [b"203.0.113.10"], [b"2001:db8:5::10"],
-    ["x." * 130 + "partner.example"], [b"caf\xc3\xa9.partner.example"],
-], ids=["nul-inside", "nul-after-evil", "nul", "two-names", "two-names-evil-first", "twice", "empty", "long-label", "space", "star",
-        "dots", "ipv4", "ipv6", "too-long", "not-ascii"])
+@pytest.mark.parametrize(
+    "names",
+    [
+        [b"api.external-service.com\0.evil.example"],
+        [b"evil.example\0api.external-service.com"],
+        [b"\0"],
+        [SEED_HOST, "evil.example"],
+        ["evil.example", SEED_HOST],
+        [SEED_HOST, SEED_HOST],
+        [b""],
+        ["a" * 64 + ".partner.example"],
+        [b"a b.partner.example"],
+        [b"*.partner.example"],
+        [b"..partner.example"],
+        [b"203.0.113.10"],
+        [b"2001:db8:5::10"],
+        ["x." * 130 + "partner.example"],
+        [b"caf\xc3\xa9.partner.example"],
+    ],
+    ids=[
+        "nul-inside",
+        "nul-after-evil",
+        "nul",
+        "two-names",
+        "two-names-evil-first",
+        "twice",
+        "empty",
+        "long-label",
+        "space",
+        "star",
+        "dots",
+        "ipv4",
+        "ipv6",
+        "too-long",
+        "not-ascii",
+    ],
+)
 def test_a_name_that_is_none_is_refused(lab, watch, names):
     assert tls_answer(lab.pod("a"), hello.records(hello.client_hello(names)), WEB).startswith("alert ")
     assert watch.record(event="deny", destination=f"{WEB}:443")["reason"] == "hello_malformed"
@@ -161,6 +204,7 @@ def test_a_denied_hello_in_three_records_is_denied(lab, watch):
 
 # HTTP
 
+
 def test_a_second_request_with_another_host_is_denied_and_does_not_leave(lab, watch):
     with lab.pod("a").connect("203.0.113.13", 80) as sock:
         sock.sendall(b"GET /first HTTP/1.1\r\nHost: plain.example\r\n\r\n")
@@ -174,33 +218,54 @@ def test_a_second_request_with_another_host_is_denied_and_does_not_leave(lab, wa
     assert first.startswith(b"HTTP/1.1 200 ") and second.startswith(b"HTTP/1.1 403 ")
     assert b"evil.example" in second and b"host_not_registered" in second
     watch.record(event="deny", reason="host_not_registered", **{"http.host": "evil.example", "http.path": "/second"})
-    assert watch.seen_outside(b"/first") and not watch.seen_outside(b"/second") and not watch.seen_outside(b"evil.example")
+    assert (
+        watch.seen_outside(b"/first") and not watch.seen_outside(b"/second") and not watch.seen_outside(b"evil.example")
+    )
     assert not watch.leaks()
 
 
 def test_a_pipelined_second_request_with_another_host_does_not_leave(lab, watch):
-    answer = lab.pod("a").http("203.0.113.13", b"GET /first HTTP/1.1\r\nHost: plain.example\r\n\r\n"
-                               b"GET /second HTTP/1.1\r\nHost: evil.example\r\n\r\n")
+    answer = lab.pod("a").http(
+        "203.0.113.13",
+        b"GET /first HTTP/1.1\r\nHost: plain.example\r\n\r\n" b"GET /second HTTP/1.1\r\nHost: evil.example\r\n\r\n",
+    )
     assert answer.startswith(b"HTTP/1.1 200 ") and b"HTTP/1.1 403 " in answer
     assert not watch.seen_outside(b"/second") and not watch.leaks()
 
 
-@pytest.mark.parametrize("body", [
-    b"POST / HTTP/1.1\r\nHost: plain.example\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /smuggled",
-    b"POST / HTTP/1.1\r\nHost: plain.example\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n/smuggled",
-    b"POST / HTTP/1.1\r\nHost: plain.example\r\nTransfer-Encoding: xchunked\r\n\r\n/smuggled",
-    b"GET /smuggled HTTP/1.1\r\nHost: plain.example\r\nHost: evil.example\r\n\r\n",
-    b"GET /smuggled HTTP/1.1\r\nHost : plain.example\r\n\r\n",
-    b"GET /smuggled HTTP/1.1\r\nX: y\r\n folded\r\nHost: plain.example\r\n\r\n",
-    b"GET /smuggled HTTP/1.1\nHost: plain.example\n\n",
-    b"GET /smuggled HTTP/1.1\r\nHost: plain.example\0.evil.example\r\n\r\n",
-    b"GET http://evil.example/smuggled HTTP/1.1\r\nHost: plain.example\r\n\r\n",
-    b"GET http://plain.example@evil.example/smuggled HTTP/1.1\r\nHost: plain.example\r\n\r\n",
-    b"CONNECT evil.example:443 HTTP/1.1\r\nHost: plain.example\r\n\r\n",
-    b"CONNECT plain.example:80 HTTP/1.1\r\nHost: plain.example:80\r\n\r\n",
-    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-], ids=["cl-te", "cl-cl", "te", "two-hosts", "space-colon", "folded", "bare-lf", "nul", "absolute", "userinfo", "connect",
-        "connect-registered", "h2-preface"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"POST / HTTP/1.1\r\nHost: plain.example\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /smuggled",
+        b"POST / HTTP/1.1\r\nHost: plain.example\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n/smuggled",
+        b"POST / HTTP/1.1\r\nHost: plain.example\r\nTransfer-Encoding: xchunked\r\n\r\n/smuggled",
+        b"GET /smuggled HTTP/1.1\r\nHost: plain.example\r\nHost: evil.example\r\n\r\n",
+        b"GET /smuggled HTTP/1.1\r\nHost : plain.example\r\n\r\n",
+        b"GET /smuggled HTTP/1.1\r\nX: y\r\n folded\r\nHost: plain.example\r\n\r\n",
+        b"GET /smuggled HTTP/1.1\nHost: plain.example\n\n",
+        b"GET /smuggled HTTP/1.1\r\nHost: plain.example\0.evil.example\r\n\r\n",
+        b"GET http://evil.example/smuggled HTTP/1.1\r\nHost: plain.example\r\n\r\n",
+        b"GET http://plain.example@evil.example/smuggled HTTP/1.1\r\nHost: plain.example\r\n\r\n",
+        b"CONNECT evil.example:443 HTTP/1.1\r\nHost: plain.example\r\n\r\n",
+        b"CONNECT plain.example:80 HTTP/1.1\r\nHost: plain.example:80\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ],
+    ids=[
+        "cl-te",
+        "cl-cl",
+        "te",
+        "two-hosts",
+        "space-colon",
+        "folded",
+        "bare-lf",
+        "nul",
+        "absolute",
+        "userinfo",
+        "connect",
+        "connect-registered",
+        "h2-preface",
+    ],
+)
 def test_an_http_request_of_two_meanings_is_refused(lab, watch, body):
     start = time.monotonic()
     answer = lab.pod("a").http("203.0.113.13", body)

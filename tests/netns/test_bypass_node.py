@@ -25,9 +25,11 @@ def evil(version):
 
 def test_a_cluster_ip_that_dnat_sends_outside_goes_nowhere(lab, watch):
     pod = lab.pod("a")
-    rules = "\n".join(f"add rule inet sluice_lab nat ip daddr 10.96.0.99 {protocol} dport {port} dnat ip to {EVIL}:{port}\n"
-                      f"add rule inet sluice_lab nat ip6 daddr fd00:96::99 {protocol} dport {port} dnat ip6 to [{EVIL6}]:{port}"
-                      for protocol, port in (("tcp", 9999), ("tcp", 443), ("udp", 5000)))
+    rules = "\n".join(
+        f"add rule inet sluice_lab nat ip daddr 10.96.0.99 {protocol} dport {port} dnat ip to {EVIL}:{port}\n"
+        f"add rule inet sluice_lab nat ip6 daddr fd00:96::99 {protocol} dport {port} dnat ip6 to [{EVIL6}]:{port}"
+        for protocol, port in (("tcp", 9999), ("tcp", 443), ("udp", 5000))
+    )
     script = f"""add table inet sluice_lab
 add chain inet sluice_lab nat {{ type nat hook prerouting priority dstnat; }}
 {rules}
@@ -70,6 +72,7 @@ def test_a_pod_that_talks_to_the_gateway_by_itself_does_not_reach_it(lab, watch,
 
 
 # Life of the agent and of pods; each leaves the agent running.
+
 
 @FAMILIES
 def test_a_connection_opened_before_the_agent_is_cut(lab, version):
@@ -136,7 +139,9 @@ def probe_everything(pod):
         for port in (443, 9999):
             pod.send_packet(packets.ip(source, address, TCP, packets.tcp(source, address, 40020, port)))
         pod.send_packet(packets.ip(source, address, UDP, packets.udp(source, address, 40020, 5000, b"x")))
-        pod.send_packet(packets.ip(source, address, packets.icmp_of(address), packets.echo_request(source, address, b"x")))
+        pod.send_packet(
+            packets.ip(source, address, packets.icmp_of(address), packets.echo_request(source, address, b"x"))
+        )
 
 
 def test_a_new_pod_while_no_agent_runs_reaches_nothing(lab, watch):
@@ -161,7 +166,12 @@ def test_a_new_pod_reaches_nothing_before_it_is_attached_and_nothing_after(lab, 
     finally:
         lab.agent.send_signal(signal.SIGCONT)
     try:
-        wait_for("the new interface to be attached", lambda: pod.refusal(EVIL, 9999).error == "ConnectionRefusedError", 5, 0.05)
+        wait_for(
+            "the new interface to be attached",
+            lambda: pod.refusal(EVIL, 9999).error == "ConnectionRefusedError",
+            5,
+            0.05,
+        )
         probe_everything(pod)
         watch.nothing_left()
     finally:

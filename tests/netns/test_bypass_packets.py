@@ -43,7 +43,9 @@ def test_a_raw_syn_is_answered_with_a_reset(lab, watch, version, port):
 
 
 @FAMILIES
-@pytest.mark.parametrize("flags", [ACK, ACK | PSH, RST, 1 | ACK, SYN | ACK, 0], ids=["ack", "data", "rst", "fin", "synack", "null"])
+@pytest.mark.parametrize(
+    "flags", [ACK, ACK | PSH, RST, 1 | ACK, SYN | ACK, 0], ids=["ack", "data", "rst", "fin", "synack", "null"]
+)
 def test_a_raw_segment_of_no_connection_goes_nowhere(lab, watch, version, flags):
     pod, address = lab.pod("a"), evil(version)
     source = pod.address(version)
@@ -132,7 +134,11 @@ def test_a_datagram_fragmented_by_the_pods_own_kernel_goes_nowhere(lab, watch, v
 def test_ip_options_and_extension_headers_go_nowhere(lab, watch):
     pod = lab.pod("a")
     segment = packets.tcp(pod.ip4, EVIL, 40006, 443)
-    for options in (b"\x94\x04\0\0", b"\x83\x07\x04" + bytes([203, 0, 113, 21]), b"\x07\x07\x04\0\0\0\0"):  # RA, LSRR, RR
+    for options in (
+        b"\x94\x04\0\0",
+        b"\x83\x07\x04" + bytes([203, 0, 113, 21]),
+        b"\x07\x07\x04\0\0\0\0",
+    ):  # RA, LSRR, RR
         pod.send_packet(packets.ip(pod.ip4, EVIL, TCP, segment, options=options))
     segment = packets.tcp(pod.ip6, EVIL6, 40006, 443)
     for first in (0, 43, 60):  # hop-by-hop, routing, destination options

@@ -14,10 +14,28 @@ SEED_HOST = "api.external-service.com"
 
 # hello_conflict, no_gateway_route and draining belong to what the relay path cannot meet.
 REACHABLE = {
-    "host_not_registered", "port_not_registered", "address_not_registered", "not_exported", "host_missing", "sni_missing",
-    "hello_malformed", "hello_too_large", "hello_timeout", "not_tls", "http_malformed", "host_mismatch", "ech_not_allowed",
-    "udp_not_allowed", "protocol_not_allowed", "pod_unknown", "gateway_unreachable", "address_forbidden", "dns_failure",
-    "upstream_refused", "upstream_timeout", "overloaded",
+    "host_not_registered",
+    "port_not_registered",
+    "address_not_registered",
+    "not_exported",
+    "host_missing",
+    "sni_missing",
+    "hello_malformed",
+    "hello_too_large",
+    "hello_timeout",
+    "not_tls",
+    "http_malformed",
+    "host_mismatch",
+    "ech_not_allowed",
+    "udp_not_allowed",
+    "protocol_not_allowed",
+    "pod_unknown",
+    "gateway_unreachable",
+    "address_forbidden",
+    "dns_failure",
+    "upstream_refused",
+    "upstream_timeout",
+    "overloaded",
 }
 _recorded = set()
 
@@ -56,13 +74,18 @@ def http_denied(pod, request, address="203.0.113.13", port=80):
 
 # What clients print
 
+
 def test_curl_names_the_alert(lab, watch):
     done = lab.pod("a").curl("https://evil.example/")
     assert done.code == 35 and "unrecognized name" in done.error, done
     assert done.milliseconds < REFUSED_WITHIN_MS
     denied = watch.record(event="deny", sni="evil.example")
     assert denied["reason"] == "host_not_registered" and denied["verdict"] == "deny"
-    assert denied["pod"]["name"] == "a" and denied["process"] == {"pid": done.pid, "comm": "curl", "exe": "/usr/bin/curl"}
+    assert denied["pod"]["name"] == "a" and denied["process"] == {
+        "pid": done.pid,
+        "comm": "curl",
+        "exe": "/usr/bin/curl",
+    }
     assert re.match(r"t13d\d{4}h2_", denied["ja4"]) and denied["alpn"] == ["h2", "http/1.1"]
     assert len(watch.records(id=denied["id"])) == 1, "a denied call has one record"
     watch.nothing_left()
@@ -103,6 +126,7 @@ def test_curl_is_refused_on_an_unregistered_port(lab, watch, address):
 
 # Reasons
 
+
 def test_address_not_registered(lab, watch):
     assert lab.pod("a").refusal(OTHER_DATABASE, 5432).at_once()
     watch.record(event="deny", reason="address_not_registered")
@@ -110,7 +134,9 @@ def test_address_not_registered(lab, watch):
 
 
 def test_not_exported_to_one_namespace_and_allowed_in_the_other(lab, watch):
-    assert denied_at_once(lab.pod("a"), hello.records(hello.client_hello(["hidden.example"]))) == "alert unrecognized_name"
+    assert (
+        denied_at_once(lab.pod("a"), hello.records(hello.client_hello(["hidden.example"]))) == "alert unrecognized_name"
+    )
     watch.record(event="deny", reason="not_exported", sni="hidden.example", **{"pod.name": "a"})
     status, body = http_denied(lab.pod("a"), b"GET / HTTP/1.1\r\nHost: hidden.example\r\n\r\n")
     assert status == 403 and "not_exported" in body
@@ -125,8 +151,11 @@ def test_sni_missing(lab, watch):
     watch.nothing_left()
 
 
-@pytest.mark.parametrize("request_", [b"GET / HTTP/1.1\r\nUser-Agent: x\r\n\r\n", b"GET / HTTP/1.0\r\n\r\n",
-                                      b"GET / HTTP/1.1\r\nHost:\r\n\r\n"], ids=["1.1", "1.0", "empty"])
+@pytest.mark.parametrize(
+    "request_",
+    [b"GET / HTTP/1.1\r\nUser-Agent: x\r\n\r\n", b"GET / HTTP/1.0\r\n\r\n", b"GET / HTTP/1.1\r\nHost:\r\n\r\n"],
+    ids=["1.1", "1.0", "empty"],
+)
 def test_host_missing(lab, watch, request_):
     status, body = http_denied(lab.pod("a"), request_)
     assert status == 400 and "host_missing" in body
@@ -179,8 +208,11 @@ def test_hello_timeout_of_an_http_head(lab, watch):
     watch.nothing_left()
 
 
-@pytest.mark.parametrize("data", [b"SSH-2.0-OpenSSH_9.2\r\n", b"\x16\x02\x00\x00\x05hello", b"\0" * 64, b"\x80\x2e\x01\x03\x01" + b"x" * 60],
-                         ids=["ssh", "record-version", "zeros", "sslv2"])
+@pytest.mark.parametrize(
+    "data",
+    [b"SSH-2.0-OpenSSH_9.2\r\n", b"\x16\x02\x00\x00\x05hello", b"\0" * 64, b"\x80\x2e\x01\x03\x01" + b"x" * 60],
+    ids=["ssh", "record-version", "zeros", "sslv2"],
+)
 def test_not_tls(lab, watch, data):
     assert denied_at_once(lab.pod("a"), data, WEB) in ("reset", "closed", "alert decode_error")
     assert watch.record(event="deny", destination=f"{WEB}:443")["reason"] in ("not_tls", "hello_malformed")
@@ -191,7 +223,9 @@ def test_a_protocol_is_not_another_ones_port(lab, watch):
     # HTTP to a host that is registered for TLS on this port, and the other way round.
     status, body = http_denied(lab.pod("a"), f"GET / HTTP/1.1\r\nHost: {SEED_HOST}\r\n\r\n".encode(), WEB, 443)
     assert status == 403 and "denied" in body
-    assert denied_at_once(lab.pod("a"), hello.records(hello.client_hello(["plain.example"])), "203.0.113.13", 80).startswith("alert ")
+    assert denied_at_once(
+        lab.pod("a"), hello.records(hello.client_hello(["plain.example"])), "203.0.113.13", 80
+    ).startswith("alert ")
     watch.nothing_left()
 
 
@@ -235,6 +269,7 @@ def test_pod_unknown(lab, watch):
 
 # What the gateway finds
 
+
 def gateway_denies(lab, watch, name, reason, port=443, within_ms=REFUSED_WITHIN_MS):
     found, took = send_and_time(lab.pod("a"), WEB, port, hello.records(hello.client_hello([name])))
     assert found.startswith("alert ") and took < within_ms, f"{found} after {took} ms"
@@ -253,10 +288,12 @@ def test_address_forbidden(lab, watch, name):
 def test_a_private_answer_beside_a_public_one_is_passed_over(lab, watch):
     lab.dns.answer("inside.example", "10.2.0.1", "2001:db8:5::10")
     try:
+
         def moved():
             with lab.pod("a").connect(WEB, 443) as sock:
                 sock.sendall(hello.records(hello.client_hello(["inside.example"])))
                 return hello.answer(sock) == "server_hello"
+
         # Negative and forbidden answers are held for their TTL.
         wait_for("the new answer", moved, 10, 0.2)
         assert {p.destination for p in watch.upstream_calls()} == {"2001:db8:5::10"}
@@ -278,7 +315,9 @@ def test_upstream_timeout(lab, watch):
     gateway_denies(lab, watch, "silent.example", "upstream_timeout", within_ms=1500 + REFUSED_WITHIN_MS)
 
 
-@pytest.mark.parametrize("name,status,reason", [("inside.example", 403, "address_forbidden"), ("nowhere.example", 502, "dns_failure")])
+@pytest.mark.parametrize(
+    "name,status,reason", [("inside.example", 403, "address_forbidden"), ("nowhere.example", 502, "dns_failure")]
+)
 def test_an_http_client_reads_the_gateways_reason(lab, watch, name, status, reason):
     found, body = http_denied(lab.pod("a"), f"GET / HTTP/1.1\r\nHost: {name}\r\n\r\n".encode())
     assert found == status and name in body and reason in body
@@ -295,7 +334,9 @@ def test_a_gateway_with_other_resources_decides_for_itself(lab, watch):
     try:
         assert lab.pod("a").tls(WEB, SEED_HOST).served_names() == [SEED_HOST]
         with lab.watch() as after:
-            found, _ = send_and_time(lab.pod("a"), WEB, 443, hello.records(hello.client_hello(["four.partner.example"])))
+            found, _ = send_and_time(
+                lab.pod("a"), WEB, 443, hello.records(hello.client_hello(["four.partner.example"]))
+            )
             assert found == "alert unrecognized_name"
             assert after.record("gateway", event="deny")["reason"] == "host_not_registered"
             after.record(event="open", sni="four.partner.example")
@@ -308,7 +349,9 @@ def test_a_gateway_with_other_resources_decides_for_itself(lab, watch):
 def test_gateway_unreachable(lab, watch):
     lab.gateway.kill()
     try:
-        assert denied_at_once(lab.pod("a"), hello.records(hello.client_hello([SEED_HOST])), WEB) == "alert internal_error"
+        assert (
+            denied_at_once(lab.pod("a"), hello.records(hello.client_hello([SEED_HOST])), WEB) == "alert internal_error"
+        )
         denied = watch.record(event="deny", reason="gateway_unreachable", sni=SEED_HOST)
         assert "10.2.0.2:15443" in denied["detail"]
         status, body = http_denied(lab.pod("a"), b"GET / HTTP/1.1\r\nHost: plain.example\r\n\r\n")
@@ -323,6 +366,7 @@ def test_gateway_unreachable(lab, watch):
 
 # By settings; each puts them back.
 
+
 @pytest.fixture
 def agent_settings(lab):
     """Changes sections of the agent's settings for one test."""
@@ -331,6 +375,7 @@ def agent_settings(lab):
     def change(section, **values):
         lab.agent.settings[section] = {**lab.agent.settings[section], **values}
         lab.agent.restart()
+
     yield change
     lab.agent.settings.update(before)
     lab.agent.restart()
@@ -373,7 +418,10 @@ def test_mode_audit_blocks_nothing_and_says_what_it_would(lab, agent_settings):
             sock.sendall(b"hello")
             assert receive_exactly(sock, 5) == b"hello"
         watch.record(verdict="would_deny", reason="port_not_registered")
-        assert denied_at_once(lab.pod("a"), hello.records(hello.client_hello(["evil.example"]))) == "alert unrecognized_name"
+        assert (
+            denied_at_once(lab.pod("a"), hello.records(hello.client_hello(["evil.example"])))
+            == "alert unrecognized_name"
+        )
 
 
 def test_every_reachable_reason_was_recorded():

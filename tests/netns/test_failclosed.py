@@ -43,6 +43,7 @@ def leftovers(lab):
 
 # The agent goes and comes
 
+
 def test_a_killed_agents_connections_end_at_once_and_a_new_one_serves(lab, watch):
     pod = lab.pod("a")
     with pod.connect(DATABASE, 5432) as sock:
@@ -70,6 +71,7 @@ def test_restarting_leaves_no_moment_in_which_anything_leaks(lab, watch):
             for address, port in ((EVIL, 9999), (EVIL, 443), (WEB, 80)):
                 pod_refusal_quick(pod, address, port)
                 attempts += 1
+
     knocking = threading.Thread(target=knock)
     knocking.start()
     try:
@@ -129,6 +131,7 @@ def test_a_second_agent_does_not_start_beside_the_first(lab):
 
 # The log
 
+
 @pytest.fixture
 def small_disk(lab):
     """The agent's audit log on a file system of its own, which fill() fills and free() frees."""
@@ -151,6 +154,7 @@ def small_disk(lab):
         lab.agent.settings["audit"] = {"path": str(lab.agent.audit.path), **audit}
         lab.agent.restart()
         return fill, filler.unlink
+
     original = lab.agent.audit.path
     yield use
     lab.agent.stop()
@@ -169,12 +173,15 @@ def test_with_an_unwritable_log_calls_are_denied_and_later_allowed_again(lab, sm
         with pod.connect(WEB, 443) as sock:
             sock.sendall(hello_bytes)
             return hello.answer(sock)
+
     assert answer() == "server_hello"
     fill()
     wait_for("the log to be full", lambda: answer() != "server_hello", 10)
     with lab.watch() as watch:
         assert answer() == "alert internal_error"
-        assert "audit_unavailable" in pod.http("203.0.113.13", b"GET / HTTP/1.1\r\nHost: plain.example\r\n\r\n").decode()
+        assert (
+            "audit_unavailable" in pod.http("203.0.113.13", b"GET / HTTP/1.1\r\nHost: plain.example\r\n\r\n").decode()
+        )
         watch.nothing_left()
     assert lab.agent.metric("sluice_connections_total", reason="audit_unavailable") >= 2
     status = lab.sluice("status", "--socket", lab.agent.socket)
@@ -197,6 +204,7 @@ def test_with_an_unwritable_log_and_on_failure_count_calls_go_on_and_are_counted
     def counted():
         lab.pod("a").tls(WEB, SEED_HOST).sock.close()
         return [r for r in lab.agent.audit.records() if r["event"] == "drops"]
+
     assert sum(r["count"] for r in wait_for("a record of what was dropped", counted, 10, 0.1)) > 0
     assert verify(lab).returncode == 0
 
@@ -240,9 +248,15 @@ def test_killed_at_any_moment_every_connection_that_sent_a_byte_has_its_open_rec
                 worker.join()
         # The agent's upstream is the gateway, the gateway's is the outside.
         packets = watch.at_gateway() if role == "agent" else watch.outside_packets()
-        sent = {int(token) for p in packets if p.dport in (15443, 443, 80, 5432)
-                for token in re.findall(rb"token-(\d+)\.", p.payload)}
-        opened = {int(r["source"].rsplit(":", 1)[1]) for r in daemon.audit.records() if r["event"] == "open" and "source" in r}
+        sent = {
+            int(token)
+            for p in packets
+            if p.dport in (15443, 443, 80, 5432)
+            for token in re.findall(rb"token-(\d+)\.", p.payload)
+        }
+        opened = {
+            int(r["source"].rsplit(":", 1)[1]) for r in daemon.audit.records() if r["event"] == "open" and "source" in r
+        }
         assert len(sent) > 50, "there was something to lose"
         assert sent <= opened, f"sent and not recorded: {sorted(sent - opened)[:10]} of {len(sent)}"
     verified = verify(lab, role)
@@ -267,8 +281,11 @@ def test_a_changed_a_cut_and_a_missing_line_are_found(lab):
     lines = lab.agent.audit.path.read_text().splitlines(keepends=True)
     middle = len(lines) // 2
     forged = lab.directory / "forged.jsonl"
-    for name, text in {"as it is": lines, "changed": [*lines[:middle], lines[middle].replace('"v":1', '"v": 1'), *lines[middle + 1:]],
-                       "missing": lines[:middle] + lines[middle + 1:]}.items():
+    for name, text in {
+        "as it is": lines,
+        "changed": [*lines[:middle], lines[middle].replace('"v":1', '"v": 1'), *lines[middle + 1 :]],
+        "missing": lines[:middle] + lines[middle + 1 :],
+    }.items():
         forged.write_text("".join(text))
         result = lab.sluice("audit", "verify", forged)
         assert (result.returncode == 0) == (name == "as it is"), f"{name}: {result}"
@@ -277,8 +294,12 @@ def test_a_changed_a_cut_and_a_missing_line_are_found(lab):
 def test_rotated_files_verify_as_one_chain(lab):
     before = lab.agent.settings["audit"]
     lab.agent.audit.path = lab.agent.directory / "rotating.jsonl"
-    lab.agent.settings["audit"] = {"path": str(lab.agent.audit.path), "rotate_bytes": 8192, "keep_files": 50,
-                                   "checkpoint_records": 5}
+    lab.agent.settings["audit"] = {
+        "path": str(lab.agent.audit.path),
+        "rotate_bytes": 8192,
+        "keep_files": 50,
+        "checkpoint_records": 5,
+    }
     lab.agent.restart()
     try:
         for _ in range(30):
@@ -301,6 +322,7 @@ def test_rotated_files_verify_as_one_chain(lab):
 
 # A pod that floods
 
+
 def test_a_flood_of_denied_calls_neither_fills_the_log_nor_costs_others_theirs(lab):
     before = lab.agent.settings["limits"]
     lab.agent.settings["limits"] = {**before, "denials_per_second": 20}
@@ -320,6 +342,7 @@ def test_a_flood_of_denied_calls_neither_fills_the_log_nor_costs_others_theirs(l
                 sock.sendall(data)
                 hello.answer(sock)
             attempts[1] += 1
+
     try:
         with lab.watch() as watch:
             start = time.monotonic()
@@ -342,16 +365,24 @@ def test_a_flood_of_denied_calls_neither_fills_the_log_nor_costs_others_theirs(l
             assert sorted(times)[len(times) // 2] < 500, times
             for number in range(10):
                 watch.record(event="deny", sni=f"victim-{number}.example")
-            wait_for("all of b's refusals to be recorded",
-                     lambda: sum(r.get("count", 1) for r in watch.records(event="deny", reason="port_not_registered",
-                                                                          **{"pod.name": "b"})) == 10)
+            wait_for(
+                "all of b's refusals to be recorded",
+                lambda: sum(
+                    r.get("count", 1)
+                    for r in watch.records(event="deny", reason="port_not_registered", **{"pod.name": "b"})
+                )
+                == 10,
+            )
 
             def told(reason):
                 return sum(r.get("count", 1) for r in watch.records(event="deny", reason=reason, **{"pod.name": "a"}))
+
             wait_for("every call of the flood to be told", lambda: told("host_not_registered") == attempts[1])
             wait_for("every refusal of the flood to be told", lambda: told("port_not_registered") == attempts[0])
             lines = len(watch.records(event="deny", **{"pod.name": "a"}))
-            assert sum(attempts) > 300 and lines <= (took + 3) * (2 * 20 + 4), f"{lines} lines for {attempts} calls in {took:.1f} s"
+            assert sum(attempts) > 300 and lines <= (took + 3) * (
+                2 * 20 + 4
+            ), f"{lines} lines for {attempts} calls in {took:.1f} s"
     finally:
         stop.set()
         lab.agent.settings["limits"] = before
@@ -360,8 +391,10 @@ def test_a_flood_of_denied_calls_neither_fills_the_log_nor_costs_others_theirs(l
 
 def test_a_flood_of_packets_by_hand_does_not_hinder_others(lab):
     pod = lab.pod("a")
-    code = ("import socket,sys,time\ns=socket.socket(socket.AF_INET,socket.SOCK_DGRAM)\nend=time.time()+1.5\n"
-            f"while time.time()<end:\n  s.sendto(b'x'*200,('{EVIL}',53))\n")
+    code = (
+        "import socket,sys,time\ns=socket.socket(socket.AF_INET,socket.SOCK_DGRAM)\nend=time.time()+1.5\n"
+        f"while time.time()<end:\n  s.sendto(b'x'*200,('{EVIL}',53))\n"
+    )
     flooder = pod.start("/usr/bin/python3", "-c", code)
     try:
         with lab.watch() as watch:

@@ -27,9 +27,11 @@ def test_a_pod_without_an_agent_reaches_the_outside_and_the_capture_sees_it(bare
 def test_a_single_packet_by_hand_is_seen_outside(bare_lab, watch, address):
     pod = bare_lab.pod("a")
     source = pod.address(6 if ":" in address else 4)
-    for protocol, payload in ((packets.TCP, packets.tcp(source, address, 1234, 9999)),
-                              (packets.UDP, packets.udp(source, address, 1234, 5000, b"x")),
-                              (packets.icmp_of(address), packets.echo_request(source, address, b"x"))):
+    for protocol, payload in (
+        (packets.TCP, packets.tcp(source, address, 1234, 9999)),
+        (packets.UDP, packets.udp(source, address, 1234, 5000, b"x")),
+        (packets.icmp_of(address), packets.echo_request(source, address, b"x")),
+    ):
         pod.send_packet(packets.ip(source, address, protocol, payload))
     seen = {p.protocol for p in watch.leaks() if p.source == source}
     assert seen == {packets.TCP, packets.UDP, packets.icmp_of(address)}
@@ -40,7 +42,10 @@ def test_every_packet_of_a_burst_is_captured_before_the_marker(bare_lab, watch):
     with pod.open_socket(kind=socket.SOCK_DGRAM) as sock:
         for number in range(2000):
             sock.sendto(str(number).encode(), (EVIL, 40000))
-    assert len([p for p in watch.leaks() if p.dport == 40000 and p.protocol == packets.UDP and p.source == pod.ip4]) == 2000
+    assert (
+        len([p for p in watch.leaks() if p.dport == 40000 and p.protocol == packets.UDP and p.source == pod.ip4])
+        == 2000
+    )
 
 
 def test_programs_in_a_pod_have_its_network_names_and_cgroup(bare_lab):
@@ -61,8 +66,14 @@ def test_the_database_speaks_first_and_answers_a_half_close(bare_lab):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGKILL])
 def test_a_lab_leaves_nothing_however_its_process_ends(number):
     program = "from lab import Lab; import time\nwith Lab() as lab:\n  print(lab.name(''), flush=True); time.sleep(60)"
-    child = subprocess.Popen([sys.executable, "-c", program], cwd=SUPPORT, stdout=subprocess.PIPE, text=True,
-                             stderr=subprocess.DEVNULL, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"})
+    child = subprocess.Popen(
+        [sys.executable, "-c", program],
+        cwd=SUPPORT,
+        stdout=subprocess.PIPE,
+        text=True,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+    )
     prefix = child.stdout.readline().strip().rstrip("-")
     assert list(NETNS.glob(prefix + "-*"))
     child.send_signal(number)

@@ -106,6 +106,7 @@ def test_a_new_port_reaches_the_kernel_and_leaves_it_again(lab, evil_file):
                 return receive_exactly(sock, 5) == b"hello"
         except (OSError, EOFError):
             return False
+
     wait_for("the port to be served", echoes, LIVE_WITHIN_S, 0.02)
     evil_file.unlink()
     wait_for("the port to be refused", lambda: pod.refusal(EVIL, 9999).at_once(), LIVE_WITHIN_S, 0.02)
@@ -145,6 +146,7 @@ def test_changes_drop_no_call_of_others(lab, evil_file):
             except OSError as error:
                 failures.append(repr(error))
             calls[0] += 1
+
     callers = [threading.Thread(target=call) for _ in range(2)]
     for caller in callers:
         caller.start()
@@ -163,11 +165,15 @@ def problems(daemon):
     return daemon.status()["policy"]["problems"]
 
 
-@pytest.mark.parametrize("bad,line", [
-    (service_entry("evil", "evil.example").replace("number: 443", "number: 70000"), 10),
-    (service_entry("evil", "evil.example").replace("resolution: DNS", "resolution: MAYBE"), 13),
-    (service_entry("evil", "evil.example").replace('hosts: ["evil.example"]', 'hosts: ["evil..example"]'), 7),
-], ids=["port", "resolution", "host"])
+@pytest.mark.parametrize(
+    "bad,line",
+    [
+        (service_entry("evil", "evil.example").replace("number: 443", "number: 70000"), 10),
+        (service_entry("evil", "evil.example").replace("resolution: DNS", "resolution: MAYBE"), 13),
+        (service_entry("evil", "evil.example").replace('hosts: ["evil.example"]', 'hosts: ["evil..example"]'), 7),
+    ],
+    ids=["port", "resolution", "host"],
+)
 def test_a_bad_object_keeps_its_last_good_version_and_is_reported(lab, evil_file, bad, line):
     assert problems(lab.agent) == []
     evil_file.write_text(service_entry("evil", "evil.example"))

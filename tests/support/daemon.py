@@ -39,7 +39,7 @@ class AuditLog:
 
 
 def field(record, name):
-    """"pod.name" of {"pod": {"name": ...}}; None when absent."""
+    """ "pod.name" of {"pod": {"name": ...}}; None when absent."""
     for part in name.split("."):
         if not isinstance(record, dict) or part not in record:
             return None
@@ -89,11 +89,14 @@ class Daemon:
     def wait_ready(self, timeout_s=15):
         def probe():
             if not self._child.alive():
-                raise AssertionError(f"sluice {self.role} ended with {self._child.process.returncode}:\n{self.log_tail()}")
+                raise AssertionError(
+                    f"sluice {self.role} ended with {self._child.process.returncode}:\n{self.log_tail()}"
+                )
             try:
                 return self.get("/ready")[0] == 200
             except OSError:
                 return False
+
         wait_for(f"sluice {self.role} to be ready", probe, timeout_s)
 
     def running(self):

@@ -5,8 +5,14 @@ import ssl
 import struct
 import time
 
-ALERTS = {40: "handshake_failure", 47: "illegal_parameter", 49: "access_denied", 50: "decode_error", 80: "internal_error",
-          112: "unrecognized_name"}
+ALERTS = {
+    40: "handshake_failure",
+    47: "illegal_parameter",
+    49: "access_denied",
+    50: "decode_error",
+    80: "internal_error",
+    112: "unrecognized_name",
+}
 X25519, MLKEM = 0x001D, 0x11EC
 
 
@@ -62,7 +68,7 @@ def reframe(data, sizes):
     message = b""
     while data:
         length = int.from_bytes(data[3:5], "big")
-        message, data = message + data[5:5 + length], data[5 + length:]
+        message, data = message + data[5 : 5 + length], data[5 + length :]
     return records(message, sizes)
 
 
@@ -149,7 +155,7 @@ class TlsClient:
 
 
 def one_byte_segments(data):
-    return [data[i:i + 1] for i in range(len(data))]
+    return [data[i : i + 1] for i in range(len(data))]
 
 
 def three_records(data):

@@ -72,12 +72,36 @@ class Lab:
             ip_batch(namespace, "link set lo up")
             sysctl(namespace, ipv6__conf__all__accept_dad=0, ipv6__conf__default__accept_dad=0)
         sysctl(self.node, ipv4__ip_forward=1, ipv6__conf__all__forwarding=1, ipv4__conf__all__rp_filter=0)
-        self._link(self.node, "eth0", "198.51.100.1/30", "2001:db8:f:1::1/64",
-                   self._outside_ns, "node", "198.51.100.2/30", "2001:db8:f:1::2/64")
-        self._link(self.node, "eth1", f"{NODE4}/24", f"{NODE6}/64",
-                   self._gateway_ns, "eth0", f"{GATEWAY4}/24", f"{GATEWAY6}/64")
-        self._link(self._gateway_ns, "eth1", f"{GATEWAY_OUT4}/30", f"{GATEWAY_OUT6}/64",
-                   self._outside_ns, "gateway", "198.51.100.6/30", "2001:db8:f:2::2/64")
+        self._link(
+            self.node,
+            "eth0",
+            "198.51.100.1/30",
+            "2001:db8:f:1::1/64",
+            self._outside_ns,
+            "node",
+            "198.51.100.2/30",
+            "2001:db8:f:1::2/64",
+        )
+        self._link(
+            self.node,
+            "eth1",
+            f"{NODE4}/24",
+            f"{NODE6}/64",
+            self._gateway_ns,
+            "eth0",
+            f"{GATEWAY4}/24",
+            f"{GATEWAY6}/64",
+        )
+        self._link(
+            self._gateway_ns,
+            "eth1",
+            f"{GATEWAY_OUT4}/30",
+            f"{GATEWAY_OUT6}/64",
+            self._outside_ns,
+            "gateway",
+            "198.51.100.6/30",
+            "2001:db8:f:2::2/64",
+        )
         self._route()
         bpffs = self.directory / "bpf"
         bpffs.mkdir()
@@ -92,68 +116,103 @@ class Lab:
     def _link(self, left, left_name, left4, left6, right, right_name, right4, right6):
         ip_batch(left, f"link add {left_name} type veth peer name {right_name} netns {right}")
         for namespace, name, four, six in ((left, left_name, left4, left6), (right, right_name, right4, right6)):
-            ip_batch(namespace, f"""
+            ip_batch(
+                namespace,
+                f"""
                 link set {name} up
                 addr add {four} dev {name}
-                addr add {six} dev {name} nodad""")
-        for namespace, name, peer, peer_name, four, six in ((left, left_name, right, right_name, right4, right6),
-                                                           (right, right_name, left, left_name, left4, left6)):
+                addr add {six} dev {name} nodad""",
+            )
+        for namespace, name, peer, peer_name, four, six in (
+            (left, left_name, right, right_name, right4, right6),
+            (right, right_name, left, left_name, left4, left6),
+        ):
             mac = self.mac(peer, peer_name)
-            ip_batch(namespace, f"""
+            ip_batch(
+                namespace,
+                f"""
                 neigh replace {four.split('/')[0]} lladdr {mac} dev {name} nud permanent
-                neigh replace {six.split('/')[0]} lladdr {mac} dev {name} nud permanent""")
+                neigh replace {six.split('/')[0]} lladdr {mac} dev {name} nud permanent""",
+            )
 
     def _route(self):
-        ip_batch(self.node, f"""
+        ip_batch(
+            self.node,
+            f"""
             route add default via 198.51.100.2
             route add default via 2001:db8:f:1::2
             route add 10.96.0.0/24 via {GATEWAY4}
-            route add fd00:96::/64 via {GATEWAY6}""")
-        ip_batch(self._gateway_ns, f"""
+            route add fd00:96::/64 via {GATEWAY6}""",
+        )
+        ip_batch(
+            self._gateway_ns,
+            f"""
             addr add {DNS4}/32 dev lo
             addr add {DNS6}/128 dev lo nodad
             route add 10.1.0.0/16 via {NODE4}
             route add fd00:1::/64 via {NODE6}
             route add default via 198.51.100.6
-            route add default via 2001:db8:f:2::2""")
+            route add default via 2001:db8:f:2::2""",
+        )
         mine = "\n".join(f"addr add {a}/{'128' if ':' in a else '32'} dev lo" for a in outside_addresses())
-        ip_batch(self._outside_ns, f"""
+        ip_batch(
+            self._outside_ns,
+            f"""
             {mine}
             route add 10.0.0.0/8 via 198.51.100.1
-            route add fd00::/16 via 2001:db8:f:1::1""")
+            route add fd00::/16 via 2001:db8:f:1::1""",
+        )
 
     def _configure(self, resources):
         self.resources = self.directory / "resources"
         self.resources.mkdir()
         for path in resources:
             shutil.copy(path, self.resources)
-        self.agent = Daemon(self, "agent", self.node, {
-            "node": {"bpffs": str(self.pins), "cgroup": str(self.cgroup)},
-            "resources": {"files": [str(self.resources)]},
-            "interception": {"pod_interfaces": ["veth*"], "uplinks": ["eth*"], "internal_cidrs": INTERNAL},
-            "egress": {"gateway": {"address": f"{GATEWAY4}:15443", "transport": "proxy"}},
-            "identity": {"pods": [self._identity(pod) for pod in self._pods.values()]},
-            # Every denial its own record, so that each test finds the one it caused.
-            "limits": {"first_bytes_timeout_ms": 1500, "connect_timeout_ms": 1500, "denials_per_second": 100000},
-        })
-        self.gateway = Daemon(self, "gateway", self._gateway_ns, {
-            "resources": {"files": [str(self.resources)]},
-            "gateway": {
-                "listen": [{"address": f"{GATEWAY4}:15443", "transport": "proxy"},
-                           {"address": f"[{GATEWAY6}]:15443", "transport": "proxy"},
-                           {"address": f"{GATEWAY4}:443", "transport": "raw"},
-                           {"address": f"{GATEWAY4}:80", "transport": "raw"}],
-                "resolvers": [f"{DNS4}:53"],
-                # Documentation ranges are what the lab's outside lives in.
-                "permitted_cidrs": ["203.0.113.0/24", "2001:db8:5::/48"],
+        self.agent = Daemon(
+            self,
+            "agent",
+            self.node,
+            {
+                "node": {"bpffs": str(self.pins), "cgroup": str(self.cgroup)},
+                "resources": {"files": [str(self.resources)]},
+                "interception": {"pod_interfaces": ["veth*"], "uplinks": ["eth*"], "internal_cidrs": INTERNAL},
+                "egress": {"gateway": {"address": f"{GATEWAY4}:15443", "transport": "proxy"}},
+                "identity": {"pods": [self._identity(pod) for pod in self._pods.values()]},
+                # Every denial its own record, so that each test finds the one it caused.
+                "limits": {"first_bytes_timeout_ms": 1500, "connect_timeout_ms": 1500, "denials_per_second": 100000},
             },
-            # Every denial its own record, so that each test finds the one it caused.
-            "limits": {"first_bytes_timeout_ms": 1500, "connect_timeout_ms": 1500, "denials_per_second": 100000},
-        })
+        )
+        self.gateway = Daemon(
+            self,
+            "gateway",
+            self._gateway_ns,
+            {
+                "resources": {"files": [str(self.resources)]},
+                "gateway": {
+                    "listen": [
+                        {"address": f"{GATEWAY4}:15443", "transport": "proxy"},
+                        {"address": f"[{GATEWAY6}]:15443", "transport": "proxy"},
+                        {"address": f"{GATEWAY4}:443", "transport": "raw"},
+                        {"address": f"{GATEWAY4}:80", "transport": "raw"},
+                    ],
+                    "resolvers": [f"{DNS4}:53"],
+                    # Documentation ranges are what the lab's outside lives in.
+                    "permitted_cidrs": ["203.0.113.0/24", "2001:db8:5::/48"],
+                },
+                # Every denial its own record, so that each test finds the one it caused.
+                "limits": {"first_bytes_timeout_ms": 1500, "connect_timeout_ms": 1500, "denials_per_second": 100000},
+            },
+        )
 
     def _identity(self, pod):
-        return {"namespace": pod.namespace, "name": pod.name, "uid": pod.uid, "service_account": pod.service_account,
-                "addresses": [pod.ip4, pod.ip6], "interface": pod.interface}
+        return {
+            "namespace": pod.namespace,
+            "name": pod.name,
+            "uid": pod.uid,
+            "service_account": pod.service_account,
+            "addresses": [pod.ip4, pod.ip6],
+            "interface": pod.interface,
+        }
 
     def add_pod(self, name, namespace, number, interface=None):
         """One more pod with the last address byte `number`; the agent is not told who it is."""
@@ -196,12 +255,18 @@ class Lab:
     def explain(self):
         """What a person needs after a failure."""
         parts = [f"lab {self._claim.prefix}; hold it with SLUICE_LAB_HOLD=1 and step inside:"]
-        parts += [f"  nsenter --net=/run/netns/{n} bash"
-                  for n in (self.node, self._gateway_ns, self._outside_ns, *(p.netns for p in self._pods.values()))]
+        parts += [
+            f"  nsenter --net=/run/netns/{n} bash"
+            for n in (self.node, self._gateway_ns, self._outside_ns, *(p.netns for p in self._pods.values()))
+        ]
         for daemon in (self.agent, self.gateway):
             if daemon:
-                parts += [f"--- {daemon.role} log", daemon.log_tail(), f"--- {daemon.role} audit (last 12 lines)",
-                          "".join(daemon.audit.lines()[-12:])]
+                parts += [
+                    f"--- {daemon.role} log",
+                    daemon.log_tail(),
+                    f"--- {daemon.role} audit (last 12 lines)",
+                    "".join(daemon.audit.lines()[-12:]),
+                ]
         return "\n".join(parts)
 
     def close(self):
@@ -272,8 +337,11 @@ class Watch:
     def upstream_calls(self):
         """SYNs and datagrams that the gateway sent to the outside."""
         self._settle()
-        return [p for p in self._outside.packets()
-                if p.interface == "gateway" and p.source in (GATEWAY_OUT4, GATEWAY_OUT6) and (is_syn(p) or p.protocol == 17)]
+        return [
+            p
+            for p in self._outside.packets()
+            if p.interface == "gateway" and p.source in (GATEWAY_OUT4, GATEWAY_OUT6) and (is_syn(p) or p.protocol == 17)
+        ]
 
     def at_gateway(self):
         """What arrived at the gateway host's interface to the cluster, or left by it."""
@@ -290,8 +358,11 @@ class Watch:
         """The outside saw the gateway's address alone, and each of `to` (addresses) was called by it."""
         leaks, calls = self.leaks(), self.upstream_calls()
         assert not leaks, "leaked:\n" + "\n".join(map(str, leaks))
-        strangers = [p for p in self._outside.packets() if p.interface == "gateway" and not
-                     {p.source, p.destination} & {GATEWAY_OUT4, GATEWAY_OUT6}]
+        strangers = [
+            p
+            for p in self._outside.packets()
+            if p.interface == "gateway" and not {p.source, p.destination} & {GATEWAY_OUT4, GATEWAY_OUT6}
+        ]
         assert not strangers, "not the gateway's address:\n" + "\n".join(map(str, strangers))
         assert {p.destination for p in calls} == set(to), f"the gateway called {sorted({p.destination for p in calls})}"
 
@@ -307,6 +378,7 @@ class Watch:
 
 
 # A lab goes with its process, however that ends; what SIGKILL leaves, the next lab removes.
+
 
 def _close_all():
     for lab in list(_open_labs):

@@ -25,7 +25,9 @@ def run(*argv, check=True, input=None, timeout=60):
     """Runs a command of ours; its output, or an error that shows it."""
     done = subprocess.run([str(a) for a in argv], input=input, capture_output=True, text=True, timeout=timeout)
     if check and done.returncode != 0:
-        raise RuntimeError(f"{' '.join(map(str, argv))}: exit {done.returncode}\n{done.stdout}{done.stderr}{input or ''}")
+        raise RuntimeError(
+            f"{' '.join(map(str, argv))}: exit {done.returncode}\n{done.stdout}{done.stderr}{input or ''}"
+        )
     return done
 
 
@@ -105,8 +107,9 @@ class Spawned:
             # Not "ip netns exec": that mounts a fresh /sys, and with it cgroup2 and bpffs are gone.
             command += ["nsenter", f"--net={NETNS / namespace}", "--"]
         with open(log, "ab") as out:
-            self.process = subprocess.Popen(command + [str(a) for a in argv], stdin=subprocess.DEVNULL, stdout=out,
-                                            stderr=out, env=env, cwd="/")
+            self.process = subprocess.Popen(
+                command + [str(a) for a in argv], stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=env, cwd="/"
+            )
 
     @property
     def pid(self):

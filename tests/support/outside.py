@@ -26,7 +26,13 @@ TRAPS = {
     "silent.example": ("203.0.113.99", None),  # routed there, and nobody answers
     "refusing.example": ("203.0.113.15", None),  # nobody listens on its port
 }
-WEB, EVIL, DATABASE, OTHER_DATABASE, MAIL = ("203.0.113.10", "203.0.113.20", "203.0.113.30", "203.0.113.31", "203.0.113.32")
+WEB, EVIL, DATABASE, OTHER_DATABASE, MAIL = (
+    "203.0.113.10",
+    "203.0.113.20",
+    "203.0.113.30",
+    "203.0.113.31",
+    "203.0.113.32",
+)
 WEB6, EVIL6, DATABASE6, OTHER_DATABASE6 = ("2001:db8:5::10", "2001:db8:5::20", "2001:db8:5::30", "2001:db8:5::31")
 UNREGISTERED_PORTS = (22, 8080, 8443, 9999)
 
@@ -44,8 +50,23 @@ def write_certificates(directory):
     run(*new, "-keyout", directory / "ca.key", "-out", directory / "ca.pem", "-subj", "/CN=Lab CA")
     for name in [*NAMES, "default.outside.example"]:
         certificate, key = directory / f"{name}.crt", directory / f"{name}.key"
-        run(*new, "-CA", directory / "ca.pem", "-CAkey", directory / "ca.key", "-keyout", key, "-out", certificate, "-subj",
-            f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}", "-addext", "basicConstraints=critical,CA:FALSE")
+        run(
+            *new,
+            "-CA",
+            directory / "ca.pem",
+            "-CAkey",
+            directory / "ca.key",
+            "-keyout",
+            key,
+            "-out",
+            certificate,
+            "-subj",
+            f"/CN={name}",
+            "-addext",
+            f"subjectAltName=DNS:{name}",
+            "-addext",
+            "basicConstraints=critical,CA:FALSE",
+        )
         (directory / f"{name}.pem").write_text(certificate.read_text() + key.read_text())
 
 
@@ -68,11 +89,13 @@ def _nginx_server(name, certificates, default):
 def write_nginx(directory, certificates):
     """nginx.conf for every name; requests are told as JSON lines in requests.jsonl."""
     directory.mkdir()
-    temporary = "\n".join(f"  {kind}_temp_path {directory}/{kind};"
-                          for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+    temporary = "\n".join(
+        f"  {kind}_temp_path {directory}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
     names = ["default.outside.example", *NAMES]
     servers = "".join(_nginx_server(name, certificates, name == names[0]) for name in names)
-    (directory / "nginx.conf").write_text(f"""
+    (directory / "nginx.conf").write_text(
+        f"""
 daemon off; master_process off; pid {directory}/pid; error_log {directory}/error.log notice;
 events {{ worker_connections 4096; }}
 http {{
@@ -83,7 +106,8 @@ http {{
   access_log {directory}/requests.jsonl facts;
 {servers}
 }}
-""")
+"""
+    )
     return directory / "nginx.conf"
 
 
@@ -98,10 +122,24 @@ class Outside:
         self._events = directory / "events.jsonl"
         config = write_nginx(directory / "nginx", directory / "tls")
         self._children = [
-            Spawned("nginx", ["nginx", "-c", config, "-e", directory / "nginx" / "error.log"], directory / "nginx.log",
-                    namespace),
-            Spawned("outside_services.py", ["/usr/bin/python3", support / "outside_services.py", self._events,
-                    ",".join(addresses()), ",".join(map(str, UNREGISTERED_PORTS))], directory / "services.log", namespace),
+            Spawned(
+                "nginx",
+                ["nginx", "-c", config, "-e", directory / "nginx" / "error.log"],
+                directory / "nginx.log",
+                namespace,
+            ),
+            Spawned(
+                "outside_services.py",
+                [
+                    "/usr/bin/python3",
+                    support / "outside_services.py",
+                    self._events,
+                    ",".join(addresses()),
+                    ",".join(map(str, UNREGISTERED_PORTS)),
+                ],
+                directory / "services.log",
+                namespace,
+            ),
         ]
         wait_for("the outside's servers", self._ready)
 
@@ -131,10 +169,25 @@ class NameServer:
         self._hosts = directory / "dns-hosts"
         self._names = {**NAMES, **TRAPS}
         self._write()
-        self._child = Spawned("dnsmasq", [
-            "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--user=root", "--pid-file",
-            "--local-ttl=1", "--address=/#/", f"--addn-hosts={self._hosts}", "--bind-interfaces",
-            *[f"--listen-address={a}" for a in listen]], directory / "dnsmasq.log", namespace)
+        self._child = Spawned(
+            "dnsmasq",
+            [
+                "dnsmasq",
+                "--keep-in-foreground",
+                "--conf-file=/dev/null",
+                "--no-resolv",
+                "--no-hosts",
+                "--user=root",
+                "--pid-file",
+                "--local-ttl=1",
+                "--address=/#/",
+                f"--addn-hosts={self._hosts}",
+                "--bind-interfaces",
+                *[f"--listen-address={a}" for a in listen],
+            ],
+            directory / "dnsmasq.log",
+            namespace,
+        )
 
     def _write(self):
         lines = [f"{a} {name}" for name, pair in self._names.items() for a in pair if a]

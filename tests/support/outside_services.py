@@ -90,7 +90,7 @@ class Services:
         if len(line) < 3:
             return False
         fields = {}
-        while (field := (await reader.readline()).decode().strip()):
+        while field := (await reader.readline()).decode().strip():
             name, _, value = field.partition(":")
             fields[name.lower()] = value.strip()
         if line[1].startswith("/upgrade"):
@@ -138,6 +138,7 @@ class Services:
                 pass
             finally:
                 writer.close()
+
         return handle
 
 

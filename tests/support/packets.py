@@ -26,7 +26,9 @@ def _pseudo(source, destination, protocol, length):
 
 def tcp(source, destination, sport, dport, flags=SYN, seq=0x01020304, ack=0, payload=b"", window=64240, options=b""):
     options += b"\0" * (-len(options) % 4)
-    header = struct.pack("!HHIIBBHHH", sport, dport, seq, ack, (5 + len(options) // 4) << 4, flags, window, 0, 0) + options
+    header = (
+        struct.pack("!HHIIBBHHH", sport, dport, seq, ack, (5 + len(options) // 4) << 4, flags, window, 0, 0) + options
+    )
     total = checksum(_pseudo(source, destination, TCP, len(header) + len(payload)) + header + payload)
     return header[:16] + struct.pack("!H", total) + header[18:] + payload
 
@@ -50,8 +52,19 @@ def icmp_of(address):
     return ICMP if ipaddress.ip_address(address).version == 4 else ICMP6
 
 
-def ip(source, destination, protocol, payload, ttl=64, identification=0, more_fragments=False, offset=0, options=b"",
-       extension=b"", first_header=None):
+def ip(
+    source,
+    destination,
+    protocol,
+    payload,
+    ttl=64,
+    identification=0,
+    more_fragments=False,
+    offset=0,
+    options=b"",
+    extension=b"",
+    first_header=None,
+):
     """An IPv4 or IPv6 packet. `offset` in bytes makes it a fragment (in IPv6 by a fragment header); `options` are IPv4's;
     `extension` with `first_header` puts IPv6 extension headers before the payload."""
     source, destination = ipaddress.ip_address(source), ipaddress.ip_address(destination)
@@ -59,8 +72,14 @@ def ip(source, destination, protocol, payload, ttl=64, identification=0, more_fr
         options += b"\0" * (-len(options) % 4)
         length = 20 + len(options)
         fragment = (0x2000 if more_fragments else 0) | offset // 8
-        header = struct.pack("!BBHHHBBH", 0x40 | length // 4, 0, length + len(payload), identification, fragment, ttl,
-                             protocol, 0) + source.packed + destination.packed + options
+        header = (
+            struct.pack(
+                "!BBHHHBBH", 0x40 | length // 4, 0, length + len(payload), identification, fragment, ttl, protocol, 0
+            )
+            + source.packed
+            + destination.packed
+            + options
+        )
         return header[:10] + struct.pack("!H", checksum(header)) + header[12:] + payload
     following = first_header if extension else protocol
     body = extension + payload
@@ -73,13 +92,19 @@ def ip(source, destination, protocol, payload, ttl=64, identification=0, more_fr
 def ethernet(to_mac, from_mac, packet, vlan=None):
     kind = ETH_IPV4 if packet[0] >> 4 == 4 else ETH_IPV6
     tag = struct.pack("!HH", ETH_VLAN, vlan) if vlan is not None else b""
-    return bytes.fromhex(to_mac.replace(":", "")) + bytes.fromhex(from_mac.replace(":", "")) + tag + struct.pack(
-        "!H", kind) + packet
+    return (
+        bytes.fromhex(to_mac.replace(":", ""))
+        + bytes.fromhex(from_mac.replace(":", ""))
+        + tag
+        + struct.pack("!H", kind)
+        + packet
+    )
 
 
 @dataclasses.dataclass
 class Packet:
     """What a capture saw of one packet."""
+
     interface: str
     source: str
     destination: str
@@ -93,11 +118,14 @@ class Packet:
 
     def __str__(self):
         names = {ICMP: "icmp", TCP: "tcp", UDP: "udp", ICMP6: "icmp6"}
-        flags = "".join(letter for bit, letter in ((SYN, "S"), (FIN, "F"), (RST, "R"), (PSH, "P"), (ACK, "."))
-                        if self.flags & bit)
-        return (f"{self.interface}: {names.get(self.protocol, self.protocol)} {self.source}:{self.sport} > "
-                f"{self.destination}:{self.dport} {flags} {len(self.payload)} bytes"
-                f"{' fragment' if self.fragment else ''}")
+        flags = "".join(
+            letter for bit, letter in ((SYN, "S"), (FIN, "F"), (RST, "R"), (PSH, "P"), (ACK, ".")) if self.flags & bit
+        )
+        return (
+            f"{self.interface}: {names.get(self.protocol, self.protocol)} {self.source}:{self.sport} > "
+            f"{self.destination}:{self.dport} {flags} {len(self.payload)} bytes"
+            f"{' fragment' if self.fragment else ''}"
+        )
 
 
 def parse(interface, frame):
@@ -108,18 +136,25 @@ def parse(interface, frame):
         kind, body = int.from_bytes(body[2:4], "big"), body[4:]
     if kind == ETH_IPV4 and len(body) >= 20:
         length, fragment = (body[0] & 15) * 4, int.from_bytes(body[6:8], "big") & 0x3FFF
-        packet = Packet(interface, str(ipaddress.IPv4Address(body[12:16])), str(ipaddress.IPv4Address(body[16:20])),
-                        body[9], fragment=fragment != 0)
-        rest, hidden = body[length:int.from_bytes(body[2:4], "big") or None], fragment & 0x1FFF
+        packet = Packet(
+            interface,
+            str(ipaddress.IPv4Address(body[12:16])),
+            str(ipaddress.IPv4Address(body[16:20])),
+            body[9],
+            fragment=fragment != 0,
+        )
+        rest, hidden = body[length : int.from_bytes(body[2:4], "big") or None], fragment & 0x1FFF
     elif kind == ETH_IPV6 and len(body) >= 40:
-        packet = Packet(interface, str(ipaddress.IPv6Address(body[8:24])), str(ipaddress.IPv6Address(body[24:40])), body[6])
+        packet = Packet(
+            interface, str(ipaddress.IPv6Address(body[8:24])), str(ipaddress.IPv6Address(body[24:40])), body[6]
+        )
         rest, hidden = body[40:], 0
         while packet.protocol in (0, 43, 44, 60) and len(rest) >= 8:
             if packet.protocol == 44:
                 packet.fragment, hidden = True, int.from_bytes(rest[2:4], "big") & 0xFFF8
                 packet.protocol, rest = rest[0], rest[8:]
             else:
-                packet.protocol, rest = rest[0], rest[8 + rest[1] * 8:]
+                packet.protocol, rest = rest[0], rest[8 + rest[1] * 8 :]
     else:
         return None
     if hidden:
@@ -132,7 +167,7 @@ def parse(interface, frame):
 def _transport(packet, rest):
     if packet.protocol == TCP and len(rest) >= 20:
         packet.sport, packet.dport, packet.flags = *struct.unpack("!HH", rest[:4]), rest[13]
-        packet.payload = rest[(rest[12] >> 4) * 4:]
+        packet.payload = rest[(rest[12] >> 4) * 4 :]
     elif packet.protocol == UDP and len(rest) >= 8:
         packet.sport, packet.dport = struct.unpack("!HH", rest[:4])
         packet.payload = rest[8:]

@@ -17,6 +17,7 @@ REFUSED_WITHIN_MS = 1000  # "at once", with room for a busy machine
 @dataclasses.dataclass
 class Done:
     """How a program inside a pod ended."""
+
     pid: int
     code: int
     out: str
@@ -30,6 +31,7 @@ class Done:
 @dataclasses.dataclass
 class Refusal:
     """How a socket call of a pod failed: the exception's name ("" when it did not fail) and when."""
+
     error: str
     milliseconds: float
 
@@ -39,7 +41,14 @@ class Refusal:
 
 class Pod:
     def __init__(self, lab, name, namespace, ip4, ip6, interface):
-        self.lab, self.name, self.namespace, self.ip4, self.ip6, self.interface = lab, name, namespace, ip4, ip6, interface
+        self.lab, self.name, self.namespace, self.ip4, self.ip6, self.interface = (
+            lab,
+            name,
+            namespace,
+            ip4,
+            ip6,
+            interface,
+        )
         self.netns = lab.name(f"pod-{name}")
         self.uid = f"uid-of-{name}"
         self.service_account = f"{name}-account"
@@ -51,14 +60,19 @@ class Pod:
         run("ip", "netns", "add", self.netns)
         sysctl(self.netns, ipv6__conf__all__accept_dad=0, ipv6__conf__default__accept_dad=0)
         # As the ptp and Calico plugins do: a full-length route to the pod, and a gateway address on the host's side.
-        ip_batch(node, f"""
+        ip_batch(
+            node,
+            f"""
             link add {self.interface} type veth peer name eth0 netns {self.netns}
             link set {self.interface} up
             addr add 10.1.0.1/32 dev {self.interface}
             addr add fd00:1::1/128 dev {self.interface} nodad
             route add {self.ip4}/32 dev {self.interface}
-            route add {self.ip6}/128 dev {self.interface}""")
-        ip_batch(self.netns, f"""
+            route add {self.ip6}/128 dev {self.interface}""",
+        )
+        ip_batch(
+            self.netns,
+            f"""
             link set lo up
             link set eth0 up
             addr add {self.ip4}/32 dev eth0
@@ -66,15 +80,22 @@ class Pod:
             route add 10.1.0.1/32 dev eth0
             route add default via 10.1.0.1 src {self.ip4}
             route add fd00:1::1/128 dev eth0
-            route add default via fd00:1::1 src {self.ip6}""")
+            route add default via fd00:1::1 src {self.ip6}""",
+        )
         self.mac, self.host_mac = self.lab.mac(self.netns, "eth0"), self.lab.mac(node, self.interface)
         # Neighbours by hand: no packet ever waits for an answer, so captures see them in the order they were sent.
-        ip_batch(node, f"""
+        ip_batch(
+            node,
+            f"""
             neigh replace {self.ip4} lladdr {self.mac} dev {self.interface} nud permanent
-            neigh replace {self.ip6} lladdr {self.mac} dev {self.interface} nud permanent""")
-        ip_batch(self.netns, f"""
+            neigh replace {self.ip6} lladdr {self.mac} dev {self.interface} nud permanent""",
+        )
+        ip_batch(
+            self.netns,
+            f"""
             neigh replace 10.1.0.1 lladdr {self.host_mac} dev eth0 nud permanent
-            neigh replace fd00:1::1 lladdr {self.host_mac} dev eth0 nud permanent""")
+            neigh replace fd00:1::1 lladdr {self.host_mac} dev eth0 nud permanent""",
+        )
         self.cgroup.mkdir()
         self._pause = self._start_pause()
 
@@ -84,8 +105,12 @@ class Pod:
         resolv.write_text(f"nameserver {self.lab.dns4}\noptions timeout:2 attempts:1\n")
         ready = self.lab.directory / f"ready-{self.name}"
         script = 'mount --bind "$1" /etc/resolv.conf && : > "$2" && exec sleep infinity'
-        pause = Spawned(f"pod {self.name}", ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh",
-                        resolv, ready], self.lab.directory / f"pod-{self.name}.log", self.netns)
+        pause = Spawned(
+            f"pod {self.name}",
+            ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh", resolv, ready],
+            self.lab.directory / f"pod-{self.name}.log",
+            self.netns,
+        )
         wait_for(f"pod {self.name}", ready.exists)
         return pause
 
@@ -103,30 +128,60 @@ class Pod:
     def command(self, *argv, uid=None):
         """The argv that runs a program inside: the pod's cgroup, network and mounts."""
         drop = ["setpriv", "--reuid", str(uid), "--regid", str(uid), "--clear-groups"] if uid else []
-        return ["setpriv", "--pdeathsig", "KILL", "sh", "-c", 'echo 0 > "$0/cgroup.procs"; exec "$@"', str(self.cgroup),
-                "nsenter", f"--net={NETNS / self.netns}", f"--mount=/proc/{self._pause.pid}/ns/mnt", "--", *drop,
-                *map(str, argv)]
+        return [
+            "setpriv",
+            "--pdeathsig",
+            "KILL",
+            "sh",
+            "-c",
+            'echo 0 > "$0/cgroup.procs"; exec "$@"',
+            str(self.cgroup),
+            "nsenter",
+            f"--net={NETNS / self.netns}",
+            f"--mount=/proc/{self._pause.pid}/ns/mnt",
+            "--",
+            *drop,
+            *map(str, argv),
+        ]
 
     def run(self, *argv, uid=None, timeout_s=20, input=None):
         start = time.monotonic()
         # Every step of command() is an exec, so this pid is the program's.
-        with subprocess.Popen(self.command(*argv, uid=uid), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                              stderr=subprocess.PIPE, cwd="/") as child:
+        with subprocess.Popen(
+            self.command(*argv, uid=uid), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd="/"
+        ) as child:
             try:
                 out, error = child.communicate(input or b"", timeout=timeout_s)
             except BaseException:
                 child.kill()
                 raise
-        return Done(child.pid, child.returncode, out.decode(errors="replace"), error.decode(errors="replace"),
-                    (time.monotonic() - start) * 1000)
+        return Done(
+            child.pid,
+            child.returncode,
+            out.decode(errors="replace"),
+            error.decode(errors="replace"),
+            (time.monotonic() - start) * 1000,
+        )
 
     def curl(self, url, *options, uid=None, timeout_s=15):
-        return self.run("curl", "-sS", "--max-time", timeout_s - 2, "--cacert", self.lab.outside.ca, *options, url, uid=uid,
-                        timeout_s=timeout_s)
+        return self.run(
+            "curl",
+            "-sS",
+            "--max-time",
+            timeout_s - 2,
+            "--cacert",
+            self.lab.outside.ca,
+            *options,
+            url,
+            uid=uid,
+            timeout_s=timeout_s,
+        )
 
     def openssl(self, address, *options, input=b""):
         """openssl s_client to ADDRESS:PORT."""
-        return self.run("openssl", "s_client", "-connect", address, "-CAfile", self.lab.outside.ca, *options, input=input)
+        return self.run(
+            "openssl", "s_client", "-connect", address, "-CAfile", self.lab.outside.ca, *options, input=input
+        )
 
     # Sockets, made in the pod's network by this process (which is in none of the pod's cgroups)
 
@@ -181,8 +236,13 @@ class Pod:
 
     def start(self, *argv, uid=None):
         """A program inside that goes on, output in pipes; the caller ends it."""
-        return subprocess.Popen(self.command(*argv, uid=uid), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                stderr=subprocess.STDOUT, cwd="/")
+        return subprocess.Popen(
+            self.command(*argv, uid=uid),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd="/",
+        )
 
 
 def receive_all(sock, limit=64 << 20):
