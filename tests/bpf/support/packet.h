@@ -80,7 +80,7 @@ inline std::uint16_t transport_checksum(const IpAddress& from, const IpAddress& 
 struct IpFields {
   std::uint8_t ttl = 64;
   std::uint16_t fragment = 0;  // IPv4 flags and offset, as on the wire
-  Bytes options;               // IPv4, a multiple of 4 bytes
+  Bytes options = {};          // IPv4, a multiple of 4 bytes
 };
 
 inline Bytes ipv4(const IpAddress& from, const IpAddress& to, std::uint8_t protocol, const Bytes& payload,
@@ -142,8 +142,8 @@ struct TcpFields {
   std::uint8_t flags = syn;
   std::uint32_t sequence = 1000;
   std::uint32_t acknowledgement = 0;
-  Bytes options;  // a multiple of 4 bytes
-  Bytes payload;
+  Bytes options = {};  // a multiple of 4 bytes
+  Bytes payload = {};
 };
 
 inline Bytes tcp_segment(const Endpoint& from, const Endpoint& to, const TcpFields& fields = {}) {
@@ -191,12 +191,12 @@ struct Parsed {
   Bytes destination_mac;
   Bytes source_mac;
   std::uint16_t ethertype = 0;
-  IpAddress source;
-  IpAddress destination;
+  IpAddress source = {};
+  IpAddress destination = {};
   std::uint8_t protocol = 0;
   std::size_t length = 0;  // what the IP header says
   bool header_sound = false;
-  Bytes payload;  // of IP
+  Bytes payload = {};  // of IP
 };
 
 inline Parsed parse(const Bytes& bytes) {
