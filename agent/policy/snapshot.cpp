@@ -17,7 +17,7 @@ namespace sluice {
 namespace {
 
 std::vector<Service> oldest_first(std::vector<Service> services) {
-  std::stable_sort(services.begin(), services.end(), [](const Service& left, const Service& right) {
+  std::sort(services.begin(), services.end(), [](const Service& left, const Service& right) {
     return std::tie(left.created, left.name, left.namespace_name) <
            std::tie(right.created, right.name, right.namespace_name);
   });
@@ -37,9 +37,9 @@ std::optional<PortKind> named_kind(Sniffed sniffed) {
   return std::nullopt;
 }
 
-// The bytes cannot be those of a port that serves `kinds`.
-Reason wrong_protocol(Sniffed sniffed, PortKinds kinds) {
-  return sniffed != Sniffed::tls && kinds == only(PortKind::tls) ? Reason::not_tls : Reason::protocol_not_allowed;
+// The bytes are none of what is served.
+Reason wrong_protocol(PortKinds served) {
+  return served == only(PortKind::tls) ? Reason::not_tls : Reason::protocol_not_allowed;
 }
 
 Reason name_missing(PortKind kind) {
@@ -123,7 +123,6 @@ void Snapshot::Index::index_hosts() {
   }
   hosts.shrink();
   std::sort(all.begin(), all.end());
-  all.erase(std::unique(all.begin(), all.end()), all.end());
   registrations.reserve(all.size());
   registration_ends.resize(hosts.size());
   for (const auto& named : all) {
@@ -192,17 +191,16 @@ Reason Snapshot::Index::why_denied(const Call& call, const Sight& sight) const {
   if (request.sniffed == Sniffed::none) {
     return name_missing((on_port & only(PortKind::tls)) != 0 ? PortKind::tls : PortKind::http);
   }
-  return call.named ? why_name_denied(call, sight, names_on_port) : wrong_protocol(request.sniffed, names_on_port);
+  return call.named ? why_name_denied(call, sight, names_on_port) : wrong_protocol(names_on_port);
 }
 
 Reason Snapshot::Index::why_name_denied(const Call& call, const Sight& sight, PortKinds names_on_port) const {
-  const Sniffed sniffed = call.request.sniffed;
   if (const auto here = find_host_on_port(call, any_kind, sight)) {
     const Service& service = services[here->service];
     const auto kind = kind_of(service, service.ports[here->port]);
-    return kind == PortKind::tcp_by_address ? Reason::address_not_registered : wrong_protocol(sniffed, only(kind));
+    return kind == PortKind::tcp_by_address ? Reason::address_not_registered : wrong_protocol(only(kind));
   }
-  if ((names_on_port & only(*call.named)) == 0) return wrong_protocol(sniffed, names_on_port);
+  if ((names_on_port & only(*call.named)) == 0) return wrong_protocol(names_on_port);
   const auto* elsewhere = find_host(call, sight, [](const Registration&) { return true; });
   return elsewhere != nullptr ? Reason::port_not_registered : Reason::host_not_registered;
 }

@@ -263,7 +263,7 @@ std::string describe(const Request& request) {
          std::string(request.host) + "'";
 }
 
-constexpr unsigned worlds = 2000;
+constexpr unsigned worlds = 1000;
 constexpr int calls = 60;
 
 TEST(SnapshotProperties, decides_as_the_reference_does) {

@@ -205,6 +205,13 @@ TEST(Names, an_ip_literal_as_host_matches_only_the_same_text) {
   EXPECT_EQ(policy(call(Sniffed::http, "app", "198.51.100.8", 80, "198.51.100.8")), "host_not_registered");
 }
 
+TEST(Names, a_wildcard_for_everything_still_asks_for_a_name) {
+  const Policy policy({ServiceEntry("a/all").hosts({"*"}).port(443, Protocol::tls).port(80, Protocol::http)});
+  EXPECT_EQ(policy(tls("app", "any.com")), "a/all");
+  EXPECT_EQ(policy(tls("app", "")), "sni_missing");
+  EXPECT_EQ(policy(http("app", "")), "host_missing");
+}
+
 // TCP
 
 TEST(Tcp, a_service_with_addresses_takes_only_connections_to_them) {
