@@ -88,7 +88,7 @@ class ListHash {
 using ListRoom = std::array<std::uint16_t, max_hello_bytes / 2>;
 std::span<std::uint16_t> read_list(ByteSpan list, ListRoom& room) {
   std::size_t count = 0;
-  for (ByteReader reader(list); !reader.at_end();) {
+  for (ByteReader reader(list); reader.remaining() >= 2;) {
     const auto value = reader.u16();
     if (!is_grease(value)) room[count++] = value;
   }

@@ -91,7 +91,8 @@ std::string_view read_values(ByteReader reader, ByteSpan whole, ProxyHeader& hea
     auto value = reader.vector16();
     if (value.failed()) return "type-length-value";
     if (type == crc32c_type) {
-      if (checked || value.remaining() != 4) return "checksum";
+      if (checked) return "a repeated type";
+      if (value.remaining() != 4) return "checksum";
       checked = true;
       const auto hole = static_cast<std::size_t>(value.rest().data() - whole.data());
       if (value.u32() != crc32c_with_hole(whole, hole)) return "checksum";

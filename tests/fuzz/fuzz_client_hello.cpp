@@ -29,7 +29,7 @@ void check_hello(const ClientHello& hello, ByteSpan bytes) {
 // The message as its records hold it.
 test::Bytes message_of(ByteSpan wire) {
   test::Bytes message;
-  for (ByteReader reader(wire); !reader.at_end();) {
+  for (ByteReader reader(wire); reader.remaining() >= 5;) {
     reader.take(3);
     const std::size_t length = reader.u16();
     const auto fragment = reader.take(std::min(length, reader.remaining()));

@@ -87,6 +87,7 @@ TEST(Authority, anything_else_is_refused) {
                            "[::1",
                            "::1]",
                            "[::1]x",
+                           "[::1]x80",
                            "[::1]:",
                            "[]",
                            "[192.0.2.1]",
