@@ -5,6 +5,7 @@
 #include <charconv>
 #include <chrono>
 #include <iterator>
+#include <tuple>
 
 #include "resources/names.h"
 #include "resources/service_entry.h"
@@ -126,7 +127,9 @@ class ObjectParser {
       problem.file = file_;
       problem.object = object;
     }
-    std::stable_sort(problems.begin(), problems.end(), [](auto& a, auto& b) { return a.line < b.line; });
+    std::sort(problems.begin(), problems.end(), [](auto& a, auto& b) {
+      return std::tie(a.line, a.field, a.message) < std::tie(b.line, b.field, b.message);
+    });
     if (document_.has_errors()) document_.service.reset();
     return std::move(document_);
   }

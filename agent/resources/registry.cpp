@@ -4,7 +4,7 @@
 
 #include <algorithm>
 #include <array>
-#include <set>
+#include <tuple>
 #include <unordered_map>
 #include <utility>
 
@@ -123,8 +123,8 @@ std::vector<Problem> Registry::problems() const {
                         "is in " + *place->second + " too, and that one is in force: remove one"});
   }
   add(check_together(services));
-  std::stable_sort(problems.begin(), problems.end(), [](const Problem& a, const Problem& b) {
-    return std::tie(a.file, a.line) < std::tie(b.file, b.line);
+  std::sort(problems.begin(), problems.end(), [](const Problem& a, const Problem& b) {
+    return std::tie(a.file, a.line, a.field, a.message) < std::tie(b.file, b.line, b.field, b.message);
   });
   return problems;
 }

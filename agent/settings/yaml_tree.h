@@ -166,7 +166,7 @@ class TreeBuilder final : public YAML::EventHandler {
   void drop_duplicates(Node& mapping) {
     std::vector<const Node*> sorted;
     for (const auto& item : mapping.items) sorted.push_back(&item);
-    std::stable_sort(sorted.begin(), sorted.end(), [](auto* a, auto* b) { return a->key < b->key; });
+    std::sort(sorted.begin(), sorted.end(), [](auto* a, auto* b) { return std::tie(a->key, a) < std::tie(b->key, b); });
     std::vector<bool> repeated(mapping.items.size());
     for (std::size_t i = 1; i < sorted.size(); ++i) {
       if (sorted[i]->key != sorted[i - 1]->key) continue;

@@ -74,11 +74,23 @@ TEST(YamlTree, nesting_has_a_bound_in_every_style) {
   EXPECT_EQ(fault_of(repeat("{a: ", 33) + repeat("}", 33)), nested);
 }
 
-TEST(YamlTree, size_lines_documents_and_bytes_have_bounds) {
-  EXPECT_EQ(fault_of(repeat("a: b\n", max_bytes / 5 + 1)), "larger than 16 MiB: split the file");
+TEST(YamlTree, the_size_has_a_bound) {
+  EXPECT_EQ(fault_of(std::string(max_bytes + 1, '\n')), "larger than 16 MiB: split the file");
+}
+
+TEST(YamlTree, lines_have_a_bound) {
   EXPECT_EQ(fault_of(repeat("[", max_line_bytes + 1)), "line longer than 256 KiB: break it up");
+}
+
+TEST(YamlTree, documents_have_a_bound) {
   EXPECT_EQ(fault_of(repeat("---\n", max_documents + 1)), "more than 100,000 documents: split the file");
+}
+
+TEST(YamlTree, values_have_a_bound) {
   EXPECT_EQ(fault_of(repeat("- a\n", max_nodes + 1)), "more than 2,000,000 values: split the file");
+}
+
+TEST(YamlTree, control_bytes_are_refused) {
   EXPECT_EQ(fault_of(std::string_view("a: \0b", 5)), "control byte: the file must be plain UTF-8 text");
 }
 

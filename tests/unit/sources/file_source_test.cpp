@@ -306,6 +306,26 @@ TEST_F(FileSourceTest, a_path_that_stops_being_a_file_keeps_what_it_said) {
   EXPECT_THAT(problems(), IsEmpty());
 }
 
+TEST_F(FileSourceTest, what_cannot_be_read_keeps_what_it_said_and_is_tried_again_each_second) {
+  write(path("a.yaml"), entry("a", "a.x"));
+  open({directory});
+  fs::create_symlink("/proc/self/mem", path("link"));  // nothing is mapped at its start: EIO
+  fs::rename(path("link"), path("a.yaml"));
+  expect_change();
+  EXPECT_THAT(hosts(), ElementsAre("a.x"));
+  EXPECT_THAT(problems(), ElementsAre(HasSubstr("cannot be read: Input/output error; what it said before")));
+  for (int i = 0; i < 2; ++i) {
+    pollfd poll{.fd = source->fd(), .events = POLLIN, .revents = 0};
+    ASSERT_EQ(::poll(&poll, 1, 5000), 1);
+    EXPECT_TRUE(*source->dispatch());
+    EXPECT_FALSE(source->reload());
+  }
+  replace(path("a.yaml"), entry("a", "b.x"));
+  expect_change();
+  EXPECT_THAT(hosts(), ElementsAre("b.x"));
+  EXPECT_THAT(problems(), IsEmpty());
+}
+
 TEST_F(FileSourceTest, a_file_over_the_limit_keeps_what_it_said) {
   write(path("a.yaml"), entry("a", "a.x"));
   open({directory});
