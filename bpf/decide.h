@@ -142,9 +142,11 @@ struct sluice_leaving {
 };
 
 SLUICE_INLINE struct sluice_decision sluice_decide_leaving(const struct sluice_leaving *leaving) {
+  /* First, because the mark of the node's own packets may be anything: in MLD and IGMP reports the kernel keeps another
+   * number in its place (reserved_tailroom). */
+  if (!leaving->forwarded || leaving->is_arp) return sluice_decided(SLUICE_PASS, SLUICE_REASON_NONE);
   /* A relayed packet here means that the routing rule is missing. */
   if (leaving->mark & SLUICE_MARK_RELAY) return sluice_decided(SLUICE_DROP, SLUICE_REASON_POLICY_NOT_READY);
-  if (!leaving->forwarded || leaving->is_arp) return sluice_decided(SLUICE_PASS, SLUICE_REASON_NONE);
   if (leaving->is_ip && (leaving->internal || (leaving->mark & SLUICE_MARK_PASSED))) {
     return sluice_decided(SLUICE_PASS, SLUICE_REASON_NONE);
   }

@@ -161,7 +161,7 @@ TEST(DecideLeaving, nothing_forwarded_leaves_undecided) {
       const auto decision = sluice_decide_leaving(&leaving);
       const bool relayed = (mark & SLUICE_MARK_RELAY) != 0;
       const bool decided = leaving.is_ip && (leaving.internal || (mark & SLUICE_MARK_PASSED) != 0);
-      const bool passes = !relayed && (!leaving.forwarded || leaving.is_arp || decided);
+      const bool passes = !leaving.forwarded || leaving.is_arp || (decided && !relayed);
       EXPECT_EQ(decision.action, passes ? SLUICE_PASS : SLUICE_DROP) << bits << " " << mark;
       EXPECT_EQ(decision.reason == SLUICE_REASON_NONE, passes);
     }

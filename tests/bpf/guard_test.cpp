@@ -60,11 +60,18 @@ TEST_F(Guard, lets_arp_go) {
   lets_go("ARP", ethernet(ethertype_arp, Bytes(28, 1)), pod_);
 }
 
-TEST_F(Guard, stops_a_relayed_packet_whoever_sends_it) {
-  for (const unsigned from : {0U, pod_, uplink_}) {
+TEST_F(Guard, stops_a_relayed_packet_that_was_not_delivered_locally) {
+  for (const unsigned from : {pod_, late_pod_}) {
     stops("relayed", out4_, from, Reason::policy_not_ready, SLUICE_MARK_RELAY);
     stops("relayed and passed", out4_, from, Reason::policy_not_ready, SLUICE_MARK_MASK);
   }
+}
+
+// The kernel keeps another number in the place of the mark there.
+TEST_F(Guard, lets_the_nodes_own_multicast_reports_go_whatever_their_mark) {
+  const Bytes router_alert = {icmpv6, 0, 5, 2, 0, 0, 1, 0};
+  const auto report = frame(ip("fe80::1"), ip("ff02::16"), 0, join({router_alert, {143, 0, 0, 0}, Bytes(24)}));
+  for (const std::uint32_t mark : {0x10U, 0x20U, 0xffffffffU}) lets_go("report", report, 0, mark);
 }
 
 TEST_F(Guard, of_a_pod_in_mode_audit_only_tells) {
