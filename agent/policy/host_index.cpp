@@ -1,5 +1,6 @@
 #include "policy/host_index.h"
 
+#include <cstring>
 #include <random>
 
 #include "policy/host_match.h"
@@ -27,8 +28,23 @@ std::uint64_t spread(std::uint64_t value) {
 
 }  // namespace
 
-HostIndex::HostIndex(std::size_t capacity) : base_(random_base()), slots_(capacity * 2 + 1) {
-  patterns_.reserve(capacity);
+// A byte in front, so that no record begins at 0.
+HostIndex::HostIndex(std::size_t capacity) : base_(random_base()), slots_(capacity * 2 + 1), records_(1) {}
+
+// A record is the id, the number of bytes of the pattern, and the pattern.
+HostIndex::Record HostIndex::record_at(std::uint32_t position) const {
+  std::uint32_t head[2];
+  std::memcpy(head, &records_[position], sizeof head);
+  return {head[0], std::string_view(&records_[position] + sizeof head, head[1])};
+}
+
+std::uint32_t HostIndex::append_record(const Record& record) {
+  const auto position = records_.size();
+  const std::uint32_t head[2] = {record.id, static_cast<std::uint32_t>(record.pattern.size())};
+  records_.resize(position + sizeof head);
+  std::memcpy(&records_[position], head, sizeof head);
+  records_.insert(records_.end(), record.pattern.begin(), record.pattern.end());
+  return static_cast<std::uint32_t>(position);
 }
 
 std::uint64_t HostIndex::extend(std::uint64_t hash, char byte) const {
@@ -48,9 +64,11 @@ HostIndex::Id HostIndex::find(std::uint64_t hash, bool wildcard, IsIt is_it, std
   const std::uint64_t key = spread(hash << 1 | (wildcard ? 1 : 0));
   const auto tag = static_cast<std::uint32_t>(key);
   auto position = static_cast<std::size_t>(Wide{key} * slots_.size() >> 64);
-  while (slots_[position].id_plus_one != 0) {
+  while (slots_[position].record != 0) {
     const Slot& slot = slots_[position];
-    if (slot.tag == tag && is_it(patterns_[slot.id_plus_one - 1])) return slot.id_plus_one - 1;
+    if (slot.tag == tag) {
+      if (const Record record = record_at(slot.record); is_it(record.pattern)) return record.id;
+    }
     if (++position == slots_.size()) position = 0;
   }
   empty_slot = position;
@@ -97,10 +115,9 @@ HostIndex::Id HostIndex::add(std::string_view pattern) {
   std::size_t slot = 0;
   const Id known = find(hash, wildcard, [&](std::string_view other) { return other == pattern; }, slot);
   if (known != absent) return known;
-  const auto id = static_cast<Id>(patterns_.size());
+  const auto id = static_cast<Id>(size_++);
   const auto key = spread(hash << 1 | (wildcard ? 1 : 0));
-  slots_[slot] = {static_cast<std::uint32_t>(key), id + 1};
-  patterns_.push_back(pattern);
+  slots_[slot] = {static_cast<std::uint32_t>(key), append_record({id, pattern})};
   if (wildcard && fixed.size() <= max_host_bytes) {
     (fixed.starts_with('.') ? dotted_lengths_ : partial_lengths_).set(fixed.size());
   }
@@ -108,7 +125,7 @@ HostIndex::Id HostIndex::add(std::string_view pattern) {
 }
 
 std::size_t HostIndex::bytes() const {
-  return slots_.capacity() * sizeof(Slot) + patterns_.capacity() * sizeof(std::string_view);
+  return slots_.capacity() * sizeof(Slot) + records_.capacity();
 }
 
 }  // namespace sluice

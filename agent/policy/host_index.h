@@ -23,7 +23,7 @@ class HostIndex {
   // An index for at most `capacity` distinct patterns.
   explicit HostIndex(std::size_t capacity);
 
-  // The number of `pattern`, the same one if it was added before. Its bytes must outlive the index.
+  // The number of `pattern`, the same one if it was added before.
   Id add(std::string_view pattern);
 
   // The patterns that match one name, most specific first: the exact name, then wildcards from the longest to the
@@ -40,11 +40,11 @@ class HostIndex {
   };
   Matches match(std::string_view host) const;
 
-  std::size_t size() const { return patterns_.size(); }
+  std::size_t size() const { return size_; }
   // Heap bytes.
   std::size_t bytes() const;
-  // Gives back what was reserved for patterns that turned out to be repeated.
-  void shrink() { patterns_.shrink_to_fit(); }
+  // Gives back what was set aside for patterns to come.
+  void shrink() { records_.shrink_to_fit(); }
 
  private:
   // The hash of a suffix, and how many bytes it has.
@@ -54,12 +54,18 @@ class HostIndex {
   };
   struct Slot {
     std::uint32_t tag = 0;
-    std::uint32_t id_plus_one = 0;  // 0: empty
+    std::uint32_t record = 0;  // where it begins; 0: the slot is empty
+  };
+  struct Record {
+    Id id;
+    std::string_view pattern;
   };
   static constexpr Id absent = UINT32_MAX;
 
   std::uint64_t extend(std::uint64_t hash, char byte) const;
   std::uint64_t hash_of(std::string_view text) const;
+  Record record_at(std::uint32_t position) const;
+  std::uint32_t append_record(const Record& record);
   // The id of the pattern with that fixed part, checked by `is_it(pattern)`; else `absent`, and `empty_slot` is where
   // it belongs.
   template <typename IsIt>
@@ -74,7 +80,8 @@ class HostIndex {
   Lengths partial_lengths_;
   std::uint64_t base_;
   std::vector<Slot> slots_;
-  std::vector<std::string_view> patterns_;
+  std::vector<char> records_;
+  std::size_t size_ = 0;
 };
 
 }  // namespace sluice

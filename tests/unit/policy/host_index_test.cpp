@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "policy/host_match.h"
@@ -88,6 +89,15 @@ TEST(HostIndex, a_repeated_pattern_keeps_its_number) {
   EXPECT_EQ(index.add("*.foo.com"), 1U);
   EXPECT_EQ(index.add("foo.com"), 0U);
   EXPECT_EQ(index.size(), 2U);
+}
+
+TEST(HostIndex, keeps_its_own_copy_of_a_pattern) {
+  HostIndex index(1);
+  std::string pattern = "a-name-too-long-to-live-inside-a-string-object.foo.com";
+  index.add(pattern);
+  const std::string host = std::exchange(pattern, std::string(pattern.size(), 'x'));
+  EXPECT_THAT(index.match(host).ids(), ElementsAre(0U));
+  EXPECT_THAT(index.match(pattern).ids(), IsEmpty());
 }
 
 TEST(HostIndex, a_wildcard_and_the_name_of_its_fixed_part_are_two_patterns) {
