@@ -110,9 +110,11 @@ bool PathWatch::concerns(const inotify_event& event, const char* name) const {
 
 void PathWatch::begin() {
   ++round_;
+  asked_.clear();
 }
 
 Result<PathWatch::Watched*> PathWatch::watch(const std::string& path, std::uint32_t mask) {
+  if (const auto known = asked_.find(path); known != asked_.end()) return &watched_[known->second];
   const int wd = ::inotify_add_watch(inotify_.get(), path.c_str(), mask);
   if (wd < 0 && errno == ENOSPC) {
     return Error("watch " + path + ": no inotify watches left: raise fs.inotify.max_user_watches");
@@ -122,6 +124,7 @@ Result<PathWatch::Watched*> PathWatch::watch(const std::string& path, std::uint3
   if (watched.round != round_) {
     watched = Watched{.directory = path, .is_file = (mask & IN_ONLYDIR) == 0, .names = {}, .round = round_};
   }
+  asked_.emplace(path, wd);
   return &watched;
 }
 

@@ -54,6 +54,7 @@ class PathWatch {
   UniqueFd timer_;
   UniqueFd epoll_;
   std::map<int, Watched> watched_;
+  std::map<std::string, int> asked_;  // in this round: asking again costs the kernel a walk over a directory's entries
   std::uint64_t round_ = 0;
   Status blind_ = Done{};  // the first directory of this add() that cannot be watched
   bool retrying_ = false;
