@@ -54,9 +54,12 @@ inline UniqueFd current_namespace() {
   return fd;
 }
 
-// A new, empty network namespace with lo up. The caller is in it then.
+// A new, empty network namespace with lo up, where IPv6 addresses can be used at once. The caller is in it then.
 inline UniqueFd enter_new_namespace() {
   must(::unshare(CLONE_NEWNET) == 0, "unshare the network namespace (root is needed)");
+  for (const char* scope : {"all", "default"}) {
+    write_file(std::string("/proc/sys/net/ipv6/conf/") + scope + "/accept_dad", "0");
+  }
   ip_command({"link", "set", "lo", "up"});
   return current_namespace();
 }
