@@ -73,7 +73,8 @@ net::Task<void> OutboundCall::send_and_tunnel(std::vector<std::uint8_t> bytes) {
   totals_.sent += bytes.size();
   // One write, and so one segment where it fits: header and hello travel together.
   bytes.insert(bytes.begin(), header_.begin(), header_.end());
-  if (co_await net::write_all(*upstream_, bytes)) {
+  const bool sent = co_await net::write_all(*upstream_, bytes);
+  if (!sent) {
     net::reset(client_);
     co_return record_closed(relay::End::upstream_reset);
   }

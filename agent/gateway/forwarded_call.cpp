@@ -96,7 +96,8 @@ net::Task<void> ForwardedCall::serve_bytes(Sniffed sniffed, std::vector<std::uin
   if (const auto refusal = co_await decide_and_connect(sniffed)) {
     co_return co_await refuse(sniffed, refusal->reason, refusal->detail);
   }
-  if (co_await net::write_all(*upstream_, bytes)) {
+  const bool sent = co_await net::write_all(*upstream_, bytes);
+  if (!sent) {
     net::reset(client_);
     co_return record_closed(relay::End::upstream_reset);
   }

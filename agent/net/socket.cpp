@@ -113,9 +113,9 @@ Task<IoResult> read_some(Tcp::socket& socket, std::span<std::uint8_t> buffer) {
   co_return size;
 }
 
-Task<boost::system::error_code> write_all(Tcp::socket& socket, ByteSpan bytes) {
+Task<bool> write_all(Tcp::socket& socket, ByteSpan bytes) {
   const auto [error, size] = co_await asio::async_write(socket, asio::buffer(bytes.data(), bytes.size()), as_result);
-  co_return error;
+  co_return !error;
 }
 
 bool is_quiet(Tcp::socket& socket) {

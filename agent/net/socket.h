@@ -63,8 +63,8 @@ class Deadline {
 // Reads what is there, waiting for the first byte: the number of bytes, 0 at the end of the stream, or the error.
 using IoResult = std::variant<std::size_t, boost::system::error_code>;
 Task<IoResult> read_some(Tcp::socket& socket, std::span<std::uint8_t> buffer);
-// Writes all of it, or the error.
-Task<boost::system::error_code> write_all(Tcp::socket& socket, ByteSpan bytes);
+// Writes all of it; false when the connection broke before.
+Task<bool> write_all(Tcp::socket& socket, ByteSpan bytes);
 
 // True while a connection that nobody reads is open and silent: no byte, end or error is waiting.
 bool is_quiet(Tcp::socket& socket);

@@ -114,9 +114,9 @@ class Exchange {
   }
 
   static net::Task<bool> send(net::Tcp::socket& to, ByteSpan bytes, std::uint64_t& moved) {
-    if (co_await net::write_all(to, bytes)) co_return false;
-    moved += bytes.size();
-    co_return true;
+    const bool sent = co_await net::write_all(to, bytes);
+    if (sent) moved += bytes.size();
+    co_return sent;
   }
 
   // Moves one message body; `ahead` holds what was read of `from` beyond the head, and in the end beyond the body.
@@ -174,7 +174,8 @@ net::Task<End> relay_http(net::Tcp::socket& client, FirstBytes first, HttpJudge&
     }
     if (outcome == Exchange::Outcome::failed) co_return exchange.failure();
     if (outcome == Exchange::Outcome::upgraded) {
-      if (co_await net::write_all(upstream, ahead)) co_return End::upstream_reset;
+      const bool sent = co_await net::write_all(upstream, ahead);
+      if (!sent) co_return End::upstream_reset;
       totals.sent += ahead.size();
       co_return co_await tunnel(client, upstream, limits.idle, pipes, totals);
     }
