@@ -21,11 +21,6 @@ Cidr full_prefix(const IpAddress& address) {
   return *Cidr::make(address, address.is_v4() ? 32 : 128);
 }
 
-// Whether packets to this route's destinations go anywhere.
-bool leads_somewhere(const rtmsg& route) {
-  return route.rtm_type == RTN_UNICAST || route.rtm_type == RTN_LOCAL;
-}
-
 }  // namespace
 
 Result<std::vector<Cidr>> local_addresses() {
@@ -58,8 +53,6 @@ Result<std::optional<unsigned>> route_interface(const IpAddress& address) {
   if (!socket) return socket.error();
   std::optional<unsigned> interface;
   const int error = exchange(socket->get(), request.get(), [&](nlmsghdr* reply) {
-    const auto* route = header_of<rtmsg>(reply);
-    if (route == nullptr || !leads_somewhere(*route)) return;
     if (const auto ifindex = number_of(attributes_of<rtmsg, RTA_MAX>(reply)[RTA_OIF])) interface = ifindex;
   });
   switch (error) {

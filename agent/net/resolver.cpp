@@ -51,14 +51,13 @@ void read_records(Part& part, ByteSpan answer, std::size_t max) {
   if (part.status != ARES_SUCCESS) return;
   records.resize(static_cast<std::size_t>(count));
   if (records.empty()) part.status = ARES_ENODATA;
-  int ttl = INT32_MAX;
+  part.ttl = seconds::max();
   for (const auto& record : records) {
     const auto* bytes = reinterpret_cast<const std::uint8_t*>(&record);
     const std::size_t size = std::is_same_v<Record, ares_addrttl> ? 4 : 16;
     part.addresses.push_back(*IpAddress::from_bytes({bytes, size}));
-    ttl = std::min(ttl, record.ttl);  // negative where the highest bit was set: no time at all (RFC 2181 section 8)
+    part.ttl = std::min(part.ttl, seconds(record.ttl));
   }
-  part.ttl = seconds(std::max(0, ttl));
 }
 
 std::string cause_of(int status) {
@@ -198,6 +197,7 @@ seconds Resolver::State::lifetime(const Lookup& lookup, bool found) const {
     if (!part->addresses.empty()) ttl = std::min(ttl, part->ttl);
   }
   if (!whole) ttl = std::min(ttl, options.negative_ttl);
+  // Negative where the record's highest bit was set, which means none (RFC 2181 section 8).
   return std::max(ttl, seconds(1));
 }
 

@@ -112,6 +112,7 @@ asio::awaitable<void> DnsServer::serve_connection(Tcp::socket socket) {
     Wire query(static_cast<std::size_t>(length[0] << 8 | length[1]));
     co_await asio::async_read(socket, asio::buffer(query), asio::use_awaitable);
     ++tcp_queries;
+    if (find(query).manner == DnsReply::Manner::truncated_held) continue;
     const auto message = answer(query, find(query), false);
     Wire framed;
     put16(framed, message.size());
@@ -123,11 +124,12 @@ asio::awaitable<void> DnsServer::serve_connection(Tcp::socket socket) {
 void DnsServer::answer_udp(const Wire& query, const Udp::endpoint& client) {
   using Manner = DnsReply::Manner;
   const auto& reply = find(query);
-  auto message = answer(query, reply, reply.manner == Manner::truncated);
+  auto message = answer(query, reply, reply.manner == Manner::truncated || reply.manner == Manner::truncated_held);
   switch (reply.manner) {
     case Manner::silent:
       return;
     case Manner::held:
+    case Manner::truncated_held:
       held_.emplace_back(std::move(message), client);
       return;
     case Manner::wrong_id:

@@ -31,6 +31,7 @@ struct DnsReply {
     silent,
     held,                 // until release()
     truncated,            // by UDP; whole by TCP
+    truncated_held,       // by UDP, until release(); silent by TCP
     wrong_id,             // nothing else
     wrong_id_then_right,  // a forged answer first
     wrong_question,

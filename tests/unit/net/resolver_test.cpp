@@ -195,6 +195,20 @@ TEST_F(ResolverTest, a_silent_server_is_given_up_within_the_timeout) {
   EXPECT_EQ(server.queries, 4) << "two tries of two queries";
 }
 
+TEST_F(ResolverTest, the_timeout_holds_when_the_server_plays_for_time) {
+  auto chosen = options();
+  chosen.timeout = 2000ms;
+  open(chosen);
+  for (const auto type : {type_a, type_aaaa}) server.reply("api.example.com", type).manner = Manner::truncated_held;
+  // Just before the end of the last try it sends the client on to TCP, and says nothing there.
+  asio::steady_timer late(context, 1700ms);
+  late.async_wait([this](boost::system::error_code) { server.release(); });
+  const auto begin = std::chrono::steady_clock::now();
+  EXPECT_EQ(error_of(resolve("api.example.com")), "dns: no answer for api.example.com within 2000 ms " + where());
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, 2600ms);
+  EXPECT_EQ(server.tcp_queries, 2);
+}
+
 TEST_F(ResolverTest, a_lost_answer_is_asked_for_again) {
   server.add("api.example.com", {"192.0.2.1"});
   for (const auto type : {type_a, type_aaaa}) server.reply("api.example.com", type).manner = Manner::silent;
@@ -427,7 +441,7 @@ TEST_F(ResolverTest, the_least_recently_used_name_is_forgotten_first) {
   EXPECT_EQ(server.queries, 8);
 }
 
-TEST_F(ResolverTest, without_configured_servers_those_of_resolv_conf_are_used) {
+TEST_F(ResolverTest, it_opens_without_configured_servers) {
   auto chosen = options();
   chosen.servers.clear();
   EXPECT_TRUE(Resolver::open(context, chosen));
