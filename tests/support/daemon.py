@@ -102,6 +102,12 @@ class Daemon:
     def running(self):
         return self._child is not None and self._child.alive()
 
+    def state(self):
+        """In words, for people."""
+        if self._child is None:
+            return "was not started"
+        return f"runs as pid {self.pid}" if self.running() else f"ended with {self._child.process.returncode}"
+
     @property
     def pid(self):
         return self._child.pid
