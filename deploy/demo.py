@@ -2,7 +2,6 @@
 import dataclasses
 import pathlib
 import re
-import socket
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -12,9 +11,9 @@ import packets  # noqa: E402  (found by the path above)
 from lab import GATEWAY_OUT4, GATEWAY_OUT6, Lab  # noqa: E402
 from namespaces import wait_for  # noqa: E402
 from outside import DATABASE, EVIL, EVIL6, OTHER_DATABASE, WEB, WEB6  # noqa: E402
-from pod import receive_exactly  # noqa: E402
 
 SEED = "api.external-service.com"
+CALL = ROOT / "tests" / "support" / "call.py"
 
 
 @dataclasses.dataclass
@@ -64,25 +63,8 @@ def _curl_saw(done):
     return f"curl exit {done.code}: {done.error.strip()[:50]}"
 
 
-def database(address):
-    def make(pod):
-        try:
-            with pod.connect(address, 5432) as sock:
-                return "served" if receive_exactly(sock, 5) == b"READY" else "something else"
-        except ConnectionRefusedError:
-            return "refused"
-        except (OSError, EOFError) as error:
-            return type(error).__name__
-
-    return make
-
-
-def refused(address, port, kind=socket.SOCK_STREAM):
-    def make(pod):
-        found = pod.refusal(address, port, kind)
-        return "refused" if found.at_once() else f"{found.error or 'not refused'} after {found.milliseconds:.0f} ms"
-
-    return make
+def call(kind, address, port):
+    return lambda pod: pod.run("/usr/bin/python3", CALL, kind, address, port).out.strip()
 
 
 def ping(address):
@@ -132,7 +114,7 @@ def scene():
         Row(
             "a",
             f"database {DATABASE}:5432 by address",
-            database(DATABASE),
+            call("tcp", DATABASE, 5432),
             "served",
             "registered",
             {"event": "open", "destination": f"{DATABASE}:5432"},
@@ -193,11 +175,18 @@ def scene():
             "host_not_registered",
             denied_host(EVIL),
         ),
-        Row("a", f"TCP {EVIL}:9999", refused(EVIL, 9999), "refused", "port_not_registered", by_number(f"{EVIL}:9999")),
+        Row(
+            "a",
+            f"TCP {EVIL}:9999",
+            call("tcp", EVIL, 9999),
+            "refused",
+            "port_not_registered",
+            by_number(f"{EVIL}:9999"),
+        ),
         Row(
             "a",
             "the same over IPv6",
-            refused(EVIL6, 9999),
+            call("tcp", EVIL6, 9999),
             "refused",
             "port_not_registered",
             by_number(f"[{EVIL6}]:9999"),
@@ -205,7 +194,7 @@ def scene():
         Row(
             "a",
             f"database {OTHER_DATABASE}:5432",
-            database(OTHER_DATABASE),
+            call("tcp", OTHER_DATABASE, 5432),
             "refused",
             "address_not_registered",
             by_number(f"{OTHER_DATABASE}:5432"),
@@ -213,7 +202,7 @@ def scene():
         Row(
             "a",
             f"UDP {WEB}:443 (QUIC)",
-            refused(WEB, 443, socket.SOCK_DGRAM),
+            call("udp", WEB, 443),
             "refused",
             "udp_not_allowed",
             by_number(f"{WEB}:443"),
@@ -221,7 +210,7 @@ def scene():
         Row(
             "a",
             f"UDP {WEB6}:443 (QUIC)",
-            refused(WEB6, 443, socket.SOCK_DGRAM),
+            call("udp", WEB6, 443),
             "refused",
             "udp_not_allowed",
             by_number(f"[{WEB6}]:443"),
@@ -229,7 +218,7 @@ def scene():
         Row(
             "a",
             f"DNS {EVIL}:53 past the cluster's",
-            refused(EVIL, 53, socket.SOCK_DGRAM),
+            call("udp", EVIL, 53),
             "refused",
             "udp_not_allowed",
             by_number(f"{EVIL}:53"),
@@ -300,10 +289,10 @@ def main():
                 print(f"\rcall {number} of {len(rows)}", end="", flush=True)
             if trouble := play(lab, row):
                 troubles.append(trouble)
-        print("\n")
+        print("\n" if sys.stdout.isatty() else "")
         print_table(rows)
         print("\nThe agent's audit log (sluice audit tail):\n")
-        print(lab.sluice("audit", "tail", lab.agent.audit.path).stdout)
+        print(lab.sluice("audit", "tail", "-n", "100", lab.agent.audit.path).stdout)
         verified = lab.sluice("audit", "verify", lab.agent.audit.path)
         print(f"sluice audit verify: {(verified.stdout or verified.stderr).strip()}")
         if verified.returncode != 0:
@@ -323,4 +312,7 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)
