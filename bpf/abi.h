@@ -20,13 +20,13 @@
 #define SLUICE_MARK_PASSED 0x20 /* decided: may leave through an uplink */
 
 enum {
-  SLUICE_POD_ADDRESSES = 8,      /* of one pod interface */
-  SLUICE_MAX_PODS = 4096,        /* pod interfaces of one node */
+  SLUICE_POD_ADDRESSES = 8, /* of one pod interface */
+  SLUICE_MAX_PODS = 4096,   /* pod interfaces of one node */
   SLUICE_MAX_UPLINKS = 64,
   SLUICE_MAX_INTERNALS = 16384,
-  SLUICE_MAX_PORTS = 131072,     /* both generations */
+  SLUICE_MAX_PORTS = 131072, /* both generations */
   SLUICE_MAX_DESTINATIONS = 262144,
-  SLUICE_MAX_LISTENERS = 64,     /* of one family */
+  SLUICE_MAX_LISTENERS = 64, /* of one family */
   SLUICE_MAX_CONNS = 65536,
   SLUICE_MAX_PROCESSES = 65536,
   SLUICE_MAX_INBOUNDS = 65536,

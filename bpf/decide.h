@@ -13,16 +13,16 @@
 /* What a packet is. Everything that is not plain TCP, UDP or ICMP in plain IPv4 or IPv6 shows as one of the flags. */
 struct sluice_packet {
   bool is_arp;
-  bool is_ip;         /* IPv4 or IPv6 with a whole header */
+  bool is_ip; /* IPv4 or IPv6 with a whole header */
   bool is_v6;
-  bool vlan;          /* carries a tag */
-  bool truncated;     /* headers are cut off, or lengths contradict each other */
-  bool options;       /* IPv4 options, IPv6 extension headers (fragment headers excepted) */
-  bool fragment;      /* any fragment, the first included */
-  bool mapped;        /* an IPv6 packet with an IPv4-mapped address */
-  bool tcp_syn;       /* SYN set and ACK not */
+  bool vlan;      /* carries a tag */
+  bool truncated; /* headers are cut off, or lengths contradict each other */
+  bool options;   /* IPv4 options, IPv6 extension headers (fragment headers excepted) */
+  bool fragment;  /* any fragment, the first included */
+  bool mapped;    /* an IPv6 packet with an IPv4-mapped address */
+  bool tcp_syn;   /* SYN set and ACK not */
   bool tcp_reset;
-  bool neighbour;     /* ICMPv6 neighbour discovery, hop limit 255 (RFC 4861 section 7.1) */
+  bool neighbour; /* ICMPv6 neighbour discovery, hop limit 255 (RFC 4861 section 7.1) */
   __u8 protocol;
   __u16 source_port;
   __u16 destination_port;
@@ -32,25 +32,27 @@ struct sluice_packet {
 
 /* What the maps say about it. */
 struct sluice_facts {
-  bool pod_known;     /* the interface's pod has addresses */
-  bool source_owned;  /* the source is one of them */
+  bool pod_known;    /* the interface's pod has addresses */
+  bool source_owned; /* the source is one of them */
   bool internal;
-  bool inbound;       /* answers a connection or datagram that came from outside */
-  bool policy;        /* a policy is in force */
-  bool alive;         /* the agent's heart beats */
-  bool listening;     /* a listener of this family is in place */
-  bool has_socket;    /* TCP other than SYN: the node has a socket for this connection */
-  __u8 port;          /* SLUICE_PORT_* of protocol and port; 0: not registered */
+  bool inbound;    /* answers a connection or datagram that came from outside */
+  bool policy;     /* a policy is in force */
+  bool alive;      /* the agent's heart beats */
+  bool listening;  /* a listener of this family is in place */
+  bool audit;      /* the pod is in mode audit */
+  bool has_socket; /* TCP other than SYN: the node has a socket for this connection. Looked up only where it counts:
+                      without listeners, and in mode audit */
+  __u8 port;       /* SLUICE_PORT_* of protocol and port; 0: not registered */
   bool address_registered; /* the address is registered for the port */
 };
 
 enum sluice_action {
-  SLUICE_PASS,        /* untouched: it does not leave the cluster */
-  SLUICE_PASS_OUT,    /* marked as decided */
-  SLUICE_RELAY,       /* marked for local delivery to the agent */
+  SLUICE_PASS,     /* untouched: it does not leave the cluster */
+  SLUICE_PASS_OUT, /* marked as decided */
+  SLUICE_RELAY,    /* marked for local delivery to the agent */
   SLUICE_DROP,
-  SLUICE_REFUSE_TCP,  /* RST to the pod */
-  SLUICE_REFUSE_UDP,  /* port unreachable to the pod */
+  SLUICE_REFUSE_TCP, /* RST to the pod */
+  SLUICE_REFUSE_UDP, /* port unreachable to the pod */
 };
 
 struct sluice_decision {
@@ -64,38 +66,39 @@ SLUICE_INLINE struct sluice_decision sluice_decided(enum sluice_action action, e
 }
 
 /* fe80::/10, ff02::/16: never forwarded, so never outside. */
-SLUICE_INLINE bool sluice_link_scope(const struct sluice_address *address) {
-  const __u8 *bytes = address->bytes;
+SLUICE_INLINE bool sluice_link_scope(const struct sluice_address* address) {
+  const __u8* bytes = address->bytes;
   return (bytes[0] == 0xfe && (bytes[1] & 0xc0) == 0x80) || (bytes[0] == 0xff && (bytes[1] & 0x0f) == 0x02);
 }
 
-SLUICE_INLINE bool sluice_unspecified(const struct sluice_address *address) {
-  const __u64 *halves = (const __u64 *)address->bytes;
+SLUICE_INLINE bool sluice_unspecified(const struct sluice_address* address) {
+  const __u64* halves = (const __u64*)address->bytes;
   return halves[0] == 0 && halves[1] == 0;
 }
 
 /* A source that no pod has to own: a link-local or, while an address is being tested, the unspecified one, towards this
  * link only. */
-SLUICE_INLINE bool sluice_link_source(const struct sluice_packet *packet) {
+SLUICE_INLINE bool sluice_link_source(const struct sluice_packet* packet) {
   if (!packet->is_v6) return false;
   if (packet->neighbour) return sluice_link_scope(&packet->source) || sluice_unspecified(&packet->source);
   return packet->source.bytes[0] == 0xfe && sluice_link_scope(&packet->source) &&
          sluice_link_scope(&packet->destination);
 }
 
-SLUICE_INLINE struct sluice_decision sluice_refuse(const struct sluice_packet *packet, enum sluice_reason reason) {
+SLUICE_INLINE struct sluice_decision sluice_refuse(const struct sluice_packet* packet, enum sluice_reason reason) {
   if (packet->protocol == IPPROTO_TCP) {
     return sluice_decided(packet->tcp_reset ? SLUICE_DROP : SLUICE_REFUSE_TCP, reason);
   }
   return sluice_decided(packet->protocol == IPPROTO_UDP ? SLUICE_REFUSE_UDP : SLUICE_DROP, reason);
 }
 
-SLUICE_INLINE struct sluice_decision sluice_decide_tcp(const struct sluice_packet *packet,
-                                                       const struct sluice_facts *facts) {
+SLUICE_INLINE struct sluice_decision sluice_decide_tcp(const struct sluice_packet* packet,
+                                                       const struct sluice_facts* facts) {
   if (!packet->tcp_syn) {
     /* Open connections go on without the agent; a segment of none gets its RST from the listener, or from here when
-     * there is no listener. */
-    if (facts->listening || facts->has_socket) return sluice_decided(SLUICE_RELAY, SLUICE_REASON_NONE);
+     * there is no listener. In mode audit it belongs to a connection that was let pass. */
+    const bool ours = facts->has_socket || (facts->listening && !facts->audit);
+    if (ours) return sluice_decided(SLUICE_RELAY, SLUICE_REASON_NONE);
     return sluice_refuse(packet, SLUICE_REASON_POLICY_NOT_READY);
   }
   if (!facts->policy || !facts->alive || !facts->listening) {
@@ -107,8 +110,8 @@ SLUICE_INLINE struct sluice_decision sluice_decide_tcp(const struct sluice_packe
 }
 
 /* A packet that a pod sent. */
-SLUICE_INLINE struct sluice_decision sluice_decide(const struct sluice_packet *packet,
-                                                   const struct sluice_facts *facts) {
+SLUICE_INLINE struct sluice_decision sluice_decide(const struct sluice_packet* packet,
+                                                   const struct sluice_facts* facts) {
   if (packet->vlan) return sluice_decided(SLUICE_DROP, SLUICE_REASON_PROTOCOL_NOT_ALLOWED);
   if (packet->is_arp) return sluice_decided(SLUICE_PASS, SLUICE_REASON_NONE);
   if (!packet->is_ip || packet->truncated || packet->options) {
@@ -136,12 +139,12 @@ SLUICE_INLINE struct sluice_decision sluice_decide(const struct sluice_packet *p
 struct sluice_leaving {
   bool is_arp;
   bool is_ip;
-  bool internal;     /* its destination */
-  bool forwarded;    /* it came in by an interface that is no uplink */
+  bool internal;  /* its destination */
+  bool forwarded; /* it came in by an interface that is no uplink */
   __u32 mark;
 };
 
-SLUICE_INLINE struct sluice_decision sluice_decide_leaving(const struct sluice_leaving *leaving) {
+SLUICE_INLINE struct sluice_decision sluice_decide_leaving(const struct sluice_leaving* leaving) {
   /* First, because the mark of the node's own packets may be anything: in MLD and IGMP reports the kernel keeps another
    * number in its place (reserved_tailroom). */
   if (!leaving->forwarded || leaving->is_arp) return sluice_decided(SLUICE_PASS, SLUICE_REASON_NONE);

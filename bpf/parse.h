@@ -15,24 +15,24 @@
 enum { ip_offset = ETH_HLEN };
 
 /* Where the transport header stands: extension headers are never walked, so the place is fixed. */
-SLUICE_INLINE __u32 transport_offset(const struct sluice_packet *packet) {
+SLUICE_INLINE __u32 transport_offset(const struct sluice_packet* packet) {
   return ip_offset + (packet->is_v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr));
 }
 
-SLUICE_INLINE void set_v4(struct sluice_address *address, __be32 v4) {
-  __u32 *words = (__u32 *)address->bytes;
+SLUICE_INLINE void set_v4(struct sluice_address* address, __be32 v4) {
+  __u32* words = (__u32*)address->bytes;
   words[0] = 0;
   words[1] = 0;
   words[2] = bpf_htonl(0xffff);
   words[3] = v4;
 }
 
-SLUICE_INLINE bool is_mapped(const struct sluice_address *address) {
-  const __u32 *words = (const __u32 *)address->bytes;
+SLUICE_INLINE bool is_mapped(const struct sluice_address* address) {
+  const __u32* words = (const __u32*)address->bytes;
   return words[0] == 0 && words[1] == 0 && words[2] == bpf_htonl(0xffff);
 }
 
-SLUICE_INLINE void parse_tcp(struct __sk_buff *skb, __u32 offset, __u32 length, struct sluice_packet *packet) {
+SLUICE_INLINE void parse_tcp(struct __sk_buff* skb, __u32 offset, __u32 length, struct sluice_packet* packet) {
   struct tcphdr tcp;
   if (length < sizeof tcp || bpf_skb_load_bytes(skb, offset, &tcp, sizeof tcp) || tcp.doff < 5 ||
       tcp.doff * 4U > length) {
@@ -45,7 +45,7 @@ SLUICE_INLINE void parse_tcp(struct __sk_buff *skb, __u32 offset, __u32 length, 
   packet->tcp_reset = tcp.rst;
 }
 
-SLUICE_INLINE void parse_udp(struct __sk_buff *skb, __u32 offset, __u32 length, struct sluice_packet *packet) {
+SLUICE_INLINE void parse_udp(struct __sk_buff* skb, __u32 offset, __u32 length, struct sluice_packet* packet) {
   struct udphdr udp;
   if (length < sizeof udp || bpf_skb_load_bytes(skb, offset, &udp, sizeof udp)) {
     packet->truncated = true;
@@ -56,14 +56,14 @@ SLUICE_INLINE void parse_udp(struct __sk_buff *skb, __u32 offset, __u32 length, 
 }
 
 /* `length` is what the IP header says follows it. */
-SLUICE_INLINE void parse_transport(struct __sk_buff *skb, __u32 length, struct sluice_packet *packet) {
+SLUICE_INLINE void parse_transport(struct __sk_buff* skb, __u32 length, struct sluice_packet* packet) {
   const __u32 offset = transport_offset(packet);
   if (packet->fragment) return; /* ports of a fragment are nobody's business: it is not decided by them */
   if (packet->protocol == IPPROTO_TCP) parse_tcp(skb, offset, length, packet);
   if (packet->protocol == IPPROTO_UDP) parse_udp(skb, offset, length, packet);
 }
 
-SLUICE_INLINE void parse_v4(struct __sk_buff *skb, struct sluice_packet *packet) {
+SLUICE_INLINE void parse_v4(struct __sk_buff* skb, struct sluice_packet* packet) {
   struct iphdr ip;
   if (bpf_skb_load_bytes(skb, ip_offset, &ip, sizeof ip) || ip.version != 4) return;
   packet->is_ip = true;
@@ -95,7 +95,7 @@ SLUICE_INLINE bool is_extension(__u8 next_header) {
   }
 }
 
-SLUICE_INLINE void parse_v6(struct __sk_buff *skb, struct sluice_packet *packet) {
+SLUICE_INLINE void parse_v6(struct __sk_buff* skb, struct sluice_packet* packet) {
   struct ipv6hdr ip;
   if (bpf_skb_load_bytes(skb, ip_offset, &ip, sizeof ip) || ip.version != 6) return;
   packet->is_ip = true;
@@ -120,10 +120,11 @@ SLUICE_INLINE void parse_v6(struct __sk_buff *skb, struct sluice_packet *packet)
   parse_transport(skb, length, packet);
 }
 
-SLUICE_INLINE void parse_packet(struct __sk_buff *skb, struct sluice_packet *packet) {
+SLUICE_INLINE void parse_packet(struct __sk_buff* skb, struct sluice_packet* packet) {
   __builtin_memset(packet, 0, sizeof *packet);
   packet->protocol = 255; /* not IP */
-  packet->vlan = skb->vlan_present || skb->protocol == bpf_htons(ETH_P_8021Q) || skb->protocol == bpf_htons(ETH_P_8021AD);
+  packet->vlan =
+      skb->vlan_present || skb->protocol == bpf_htons(ETH_P_8021Q) || skb->protocol == bpf_htons(ETH_P_8021AD);
   if (packet->vlan) return;
   if (skb->protocol == bpf_htons(ETH_P_ARP)) packet->is_arp = true;
   if (skb->protocol == bpf_htons(ETH_P_IP)) parse_v4(skb, packet);

@@ -8,7 +8,7 @@
  * over time (the generic cell rate algorithm). Two CPUs at once may both take the last one, which does no harm. */
 SLUICE_INLINE bool spend_budget(__u32 ifindex, __u64 now_ns) {
   const __u64 interval_ns = 1000000000ULL / SLUICE_EVENTS_PER_SECOND;
-  __u64 *due_ns = bpf_map_lookup_elem(&budgets, &ifindex);
+  __u64* due_ns = bpf_map_lookup_elem(&budgets, &ifindex);
   if (!due_ns) {
     const __u64 first_ns = now_ns + interval_ns;
     return bpf_map_update_elem(&budgets, &ifindex, &first_ns, BPF_ANY) == 0;
@@ -22,7 +22,7 @@ SLUICE_INLINE bool spend_budget(__u32 ifindex, __u64 now_ns) {
 SLUICE_INLINE void count_denial(__u32 ifindex, enum sluice_reason reason) {
   const struct sluice_denial_key key = {ifindex, reason};
   const __u64 one = 1;
-  __u64 *count = bpf_map_lookup_elem(&denials, &key);
+  __u64* count = bpf_map_lookup_elem(&denials, &key);
   if (!count) {
     if (bpf_map_update_elem(&denials, &key, &one, BPF_NOEXIST) == 0) return;
     count = bpf_map_lookup_elem(&denials, &key); /* another CPU was first, or the map is full */
@@ -31,10 +31,10 @@ SLUICE_INLINE void count_denial(__u32 ifindex, enum sluice_reason reason) {
   __sync_fetch_and_add(count, 1);
 }
 
-SLUICE_INLINE void report(struct __sk_buff *skb, __u32 ifindex, const struct sluice_packet *packet,
+SLUICE_INLINE void report(struct __sk_buff* skb, __u32 ifindex, const struct sluice_packet* packet,
                           enum sluice_reason reason, __u8 flags) {
   const __u64 now_ns = bpf_ktime_get_ns();
-  struct sluice_event *event = 0;
+  struct sluice_event* event = 0;
   if (spend_budget(ifindex, now_ns)) event = bpf_ringbuf_reserve(&events, sizeof *event, 0);
   if (!event) {
     count_denial(ifindex, reason);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <boost/json.hpp>
+#include <functional>
 #include <vector>
 
 #include "observe/json_fields.h"
@@ -78,7 +79,7 @@ std::string counts(const json::value* value) {
       if (count > 0) entries.emplace_back(count, observe::printable(key, observe::max_cell_bytes));
     }
   }
-  std::stable_sort(entries.begin(), entries.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
+  std::sort(entries.begin(), entries.end(), std::greater<>());
   std::string text;
   for (std::size_t index = 0; index < std::min(entries.size(), max_reasons); ++index) {
     text += fmt::format("{}{} {}", index == 0 ? "" : ", ", entries[index].second, entries[index].first);

@@ -17,9 +17,13 @@ std::int64_t read_clock(clockid_t id) {
 
 }  // namespace
 
-std::uint64_t monotonic_ns() { return static_cast<std::uint64_t>(read_clock(CLOCK_MONOTONIC)); }
+std::uint64_t monotonic_ns() {
+  return static_cast<std::uint64_t>(read_clock(CLOCK_MONOTONIC));
+}
 
-std::int64_t wall_ns() { return read_clock(CLOCK_REALTIME); }
+std::int64_t wall_ns() {
+  return read_clock(CLOCK_REALTIME);
+}
 
 std::string format_time(std::int64_t wall) {
   const std::time_t seconds = wall / second_ns;

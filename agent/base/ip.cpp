@@ -45,7 +45,9 @@ std::optional<IpAddress> IpAddress::parse(std::string_view text) {
   return std::nullopt;
 }
 
-bool IpAddress::is_v4() const { return std::equal(mapped_prefix.begin(), mapped_prefix.end(), bytes_.begin()); }
+bool IpAddress::is_v4() const {
+  return std::equal(mapped_prefix.begin(), mapped_prefix.end(), bytes_.begin());
+}
 
 bool IpAddress::is_unspecified() const {
   const auto raw = native();
@@ -91,7 +93,9 @@ bool Cidr::contains(const IpAddress& address) const {
   return rest == 0 || (mine[whole] ^ theirs[whole]) >> (8 - rest) == 0;
 }
 
-std::string Cidr::to_string() const { return address_.to_string() + "/" + std::to_string(length()); }
+std::string Cidr::to_string() const {
+  return address_.to_string() + "/" + std::to_string(length());
+}
 
 std::string Endpoint::to_string() const {
   const auto text = address.to_string();

@@ -40,13 +40,25 @@ InterfaceKind classify(const std::string& name, const settings::Interception& se
   return uplink ? InterfaceKind::uplink : InterfaceKind::other;
 }
 
+std::vector<Cidr> guarded_ranges(const settings::AgentSettings& settings) {
+  auto ranges = settings.interception.guarded_cidrs;
+  const auto& gateway = settings.egress.gateway.address;
+  ranges.push_back(*Cidr::make(gateway, gateway.is_v4() ? 32 : 128));
+  return ranges;
+}
+
 std::vector<Cidr> internal_ranges(const settings::AgentSettings& settings, const std::vector<Cidr>& local) {
   auto ranges = settings.interception.internal_cidrs;
   ranges.insert(ranges.end(), local.begin(), local.end());
   std::sort(ranges.begin(), ranges.end());
   ranges.erase(std::unique(ranges.begin(), ranges.end()), ranges.end());
-  const auto gateway = Cidr::make(settings.egress.gateway.address, settings.egress.gateway.address.is_v4() ? 32 : 128);
-  ranges.erase(std::remove(ranges.begin(), ranges.end(), *gateway), ranges.end());
+  // The longer prefix counts in the kernel: nothing inside a guarded range may stand beside it.
+  const auto guarded = guarded_ranges(settings);
+  std::erase_if(ranges, [&](const Cidr& range) {
+    return std::any_of(guarded.begin(), guarded.end(), [&](const Cidr& guard) {
+      return guard.mapped_length() <= range.mapped_length() && guard.contains(range.address());
+    });
+  });
   return ranges;
 }
 
@@ -196,8 +208,7 @@ void Interfaces::resolve_internal() {
   }
   auto ranges = internal_ranges(settings_, *local);
   if (internal_ == ranges) return;
-  const auto gateway = Cidr::parse(settings_.egress.gateway.address.to_string());
-  if (const auto done = kernel_.set_internal(ranges, {*gateway}); !done) {
+  if (const auto done = kernel_.set_internal(ranges, guarded_ranges(settings_)); !done) {
     failures_["internal"] = "internal addresses are not as they should be: " + done.error().message();
     internal_.reset();
     return;

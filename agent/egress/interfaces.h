@@ -29,7 +29,9 @@ enum class InterfaceKind : std::uint8_t {
 };
 InterfaceKind classify(const std::string& name, const settings::Interception& settings);
 
-// Which address ranges are internal: those of the settings and the node's own addresses, the gateway never.
+// What is never internal: the gateways' addresses.
+std::vector<Cidr> guarded_ranges(const settings::AgentSettings& settings);
+// What is: the ranges of the settings and the node's own addresses, without what is guarded.
 std::vector<Cidr> internal_ranges(const settings::AgentSettings& settings, const std::vector<Cidr>& local);
 
 // Belongs to the control loop's thread.

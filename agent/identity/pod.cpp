@@ -24,8 +24,12 @@ PodTable::PodTable(std::vector<Pod> pods) : pods_(std::move(pods)) {
   }
 }
 
-const Pod* PodTable::by_address(const IpAddress& address) const { return find(by_address_, address); }
+const Pod* PodTable::by_address(const IpAddress& address) const {
+  return find(by_address_, address);
+}
 
-const Pod* PodTable::by_interface(unsigned ifindex) const { return find(by_interface_, ifindex); }
+const Pod* PodTable::by_interface(unsigned ifindex) const {
+  return find(by_interface_, ifindex);
+}
 
 }  // namespace sluice::identity

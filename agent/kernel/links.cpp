@@ -43,7 +43,8 @@ Result<std::uint32_t> program_id(int program) {
 }
 
 Result<UniqueFd> attach(int program, const Target& target) {
-  LIBBPF_OPTS(bpf_link_create_opts, options);
+  bpf_link_create_opts options{};
+  options.sz = sizeof options;
   // First of its hook: whatever another program there lets pass for good, this one has seen before.
   if (is_tcx(target)) options.flags = bpf_f_before;
   UniqueFd link(::bpf_link_create(program, target.handle, target.type, &options));

@@ -104,7 +104,9 @@ Deadline::Deadline(Tcp::socket& socket, Milliseconds timeout)
   });
 }
 
-Deadline::~Deadline() { timer_.cancel(); }
+Deadline::~Deadline() {
+  timer_.cancel();
+}
 
 Task<IoResult> read_some(Tcp::socket& socket, std::span<std::uint8_t> buffer) {
   const auto [error, size] = co_await socket.async_read_some(asio::buffer(buffer.data(), buffer.size()), as_result);

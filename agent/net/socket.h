@@ -44,8 +44,9 @@ using DialResult = std::variant<Tcp::socket, DialError>;
 // Connects within `timeout`. The socket has TCP_NODELAY.
 Task<DialResult> dial(Endpoint destination, Milliseconds timeout);
 
-// Cancels every pending operation of `socket` when `timeout` has passed; the operations then end with operation_aborted.
-// Destroying or renewing it in time prevents that. Belongs to the socket's thread and must not outlive the socket.
+// Cancels every pending operation of `socket` when `timeout` has passed; the operations then end with
+// operation_aborted. Destroying or renewing it in time prevents that. Belongs to the socket's thread and must not
+// outlive the socket.
 class Deadline {
  public:
   Deadline(Tcp::socket& socket, Milliseconds timeout);

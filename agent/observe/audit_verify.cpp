@@ -266,7 +266,7 @@ std::uint64_t first_seq_of(const std::string& path) {
 Result<AuditVerification> verify_audit_log(std::vector<std::string> files, const AuditVerifyOptions& options) {
   std::vector<std::pair<std::uint64_t, std::string>> ordered;
   for (auto& file : files) ordered.emplace_back(first_seq_of(file), std::move(file));
-  std::stable_sort(ordered.begin(), ordered.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  std::sort(ordered.begin(), ordered.end());
   Verifier verifier(options);
   for (const auto& [seq, file] : ordered) {
     if (auto read = verifier.read(file); !read) return read.error();

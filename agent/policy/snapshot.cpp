@@ -267,9 +267,8 @@ std::size_t Snapshot::host_count() const {
 }
 
 std::size_t Snapshot::index_bytes() const {
-  return sizeof(Index) - sizeof(index_->services) + index_->scopes.bytes() + index_->ports.bytes() +
-         index_->hosts.bytes() + index_->addresses.bytes() +
-         index_->registrations.capacity() * sizeof(Index::Registration) +
+  return sizeof(Index) + index_->scopes.bytes() + index_->ports.bytes() + index_->hosts.bytes() +
+         index_->addresses.bytes() + index_->registrations.capacity() * sizeof(Index::Registration) +
          index_->registration_ends.capacity() * sizeof(std::uint32_t);
 }
 

@@ -22,7 +22,9 @@ struct Match : Handlers... {
   using Handlers::operator()...;
 };
 
-Unreadable bad_http(Reason reason, std::string detail) { return {reason, std::move(detail), Sniffed::http, {}}; }
+Unreadable bad_http(Reason reason, std::string detail) {
+  return {reason, std::move(detail), Sniffed::http, {}};
+}
 
 HeadStep step_head(ByteSpan bytes) {
   auto result = wire::parse_request_head(bytes);

@@ -45,8 +45,10 @@ class Exchange {
   net::Task<Outcome> run() {
     const bool sent = co_await send(upstream_, ByteSpan(ahead_).first(head_.wire_bytes), totals_.sent);
     drop_front(ahead_, head_.wire_bytes);
-    if (sent) co_await (upward() && downward());
-    else fail(End::upstream_reset);
+    if (sent)
+      co_await (upward() && downward());
+    else
+      fail(End::upstream_reset);
     co_return failure_ ? Outcome::failed : outcome_;
   }
   // How it failed, after Outcome::failed.

@@ -8,7 +8,9 @@ IdleGuard::IdleGuard(net::Tcp::socket& client, net::Tcp::socket& upstream, net::
   arm(state_);
 }
 
-IdleGuard::~IdleGuard() { state_->timer.cancel(); }
+IdleGuard::~IdleGuard() {
+  state_->timer.cancel();
+}
 
 void IdleGuard::arm(const std::shared_ptr<State>& state) {
   state->timer.expires_after(state->idle);

@@ -29,10 +29,10 @@ class PipePool {
 
 // How moving in one direction ended.
 enum class MoveEnd : std::uint8_t {
-  limit,            // as many bytes as were asked for
-  end_of_stream,    // FIN
-  read_failed,      // the source was reset, cancelled or broke
-  write_failed,     // the destination was reset, cancelled or broke
+  limit,          // as many bytes as were asked for
+  end_of_stream,  // FIN
+  read_failed,    // the source was reset, cancelled or broke
+  write_failed,   // the destination was reset, cancelled or broke
   out_of_files,
 };
 

@@ -39,9 +39,12 @@ class Tunnel {
     if (end == MoveEnd::end_of_stream) return net::finish_writing(to);
     if (end_ == End::finished) {
       const bool cut = !client_.is_open() || !upstream_.is_open();
-      if (cut) end_ = End::cut;
-      else if (end == MoveEnd::out_of_files) end_ = End::overloaded;
-      else end_ = end == MoveEnd::read_failed ? source_failed : sink_failed;
+      if (cut)
+        end_ = End::cut;
+      else if (end == MoveEnd::out_of_files)
+        end_ = End::overloaded;
+      else
+        end_ = end == MoveEnd::read_failed ? source_failed : sink_failed;
     }
     // Resetting also wakes the other direction.
     net::reset(client_);

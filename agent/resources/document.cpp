@@ -40,7 +40,7 @@ std::optional<std::int64_t> parse_time(std::string_view text) {
   const std::array<int, 3> clock = {number(11, 2), number(14, 2), number(17, 2)};
   if (!day.ok() || clock[0] > 23 || clock[1] > 59 || clock[2] > 60) return std::nullopt;
   const auto days = std::chrono::sys_days(day).time_since_epoch().count();
-  return std::int64_t{days} * 86'400 + clock[0] * 3600 + clock[1] * 60 + clock[2];
+  return std::int64_t{days} * 86'400 + std::int64_t{clock[0]} * 3600 + std::int64_t{clock[1]} * 60 + clock[2];
 }
 
 // Reads one object: who it is, then what it says.

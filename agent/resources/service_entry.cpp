@@ -110,9 +110,12 @@ void read_addresses(Draft& draft) {
     if (!text) continue;
     draft.has_cidr = draft.has_cidr || text->find('/') != text->npos;
     auto cidr = Cidr::parse(*text);
-    if (!cidr && (cidr = mask(*text))) {
-      draft.findings.warn("IST0133", item.line(), item.path(),
-                          *text + " has bits set behind the prefix and is read as " + cidr->to_string());
+    if (!cidr) {
+      cidr = mask(*text);
+      if (cidr) {
+        draft.findings.warn("IST0133", item.line(), item.path(),
+                            *text + " has bits set behind the prefix and is read as " + cidr->to_string());
+      }
     }
     if (cidr) {
       draft.service.addresses.push_back(*cidr);

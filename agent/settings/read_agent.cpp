@@ -52,6 +52,7 @@ Interception read_interception(yaml::Reader reader) {
   read_patterns(reader, "pod_interfaces", interception.pod_interfaces, "without one no pod is intercepted");
   read_patterns(reader, "uplinks", interception.uplinks, "without one nothing guards the way out");
   interception.internal_cidrs = read_cidrs(reader, "internal_cidrs", "then nothing would be enforced");
+  interception.guarded_cidrs = read_cidrs(reader, "guarded_cidrs", "then nothing would be internal");
   for (const auto& item : reader.list("udp_allow", max_list_items)) {
     const auto text = item.text();
     if (!text) continue;

@@ -41,6 +41,8 @@ struct Interception {
   std::vector<std::string> pod_interfaces = {"veth*", "cali*", "lxc*"};  // fnmatch(3) patterns of host-side names
   std::vector<std::string> uplinks = {"eth*", "en*"};  // patterns of interfaces that leave the cluster
   std::vector<Cidr> internal_cidrs;  // pods, services, nodes: pass untouched; the node's own addresses are added
+  std::vector<Cidr> guarded_cidrs;   // never internal, whatever internal_cidrs says: all addresses of the gateways,
+                                    // which only the agent may call; egress.gateway.address is added
   std::vector<UdpAllow> udp_allow;
   bool inbound_replies = true;  // answers of pods to connections that were opened from outside pass
 };
@@ -92,7 +94,7 @@ enum class OnAuditFailure : std::uint8_t { deny, count };
 // audit:
 struct Audit {
   std::string path = "/var/log/sluice/audit.jsonl";
-  std::uint64_t rotate_bytes = 100 * 1024 * 1024;
+  std::uint64_t rotate_bytes = 100UL * 1024 * 1024;
   unsigned keep_files = 10;  // rotated ones: path.1 (newest) .. path.N
   OnAuditFailure on_failure = OnAuditFailure::deny;
   std::string key_file;                     // HMAC key of checkpoints; empty: checkpoints are plain hashes

@@ -4,6 +4,7 @@
 
 #include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/exceptions.h>
+#include <yaml-cpp/node/node.h>  // only declared in parser.h
 #include <yaml-cpp/parser.h>
 
 #include <algorithm>
@@ -18,12 +19,13 @@
 
 namespace sluice::settings::yaml {
 
-inline constexpr std::size_t max_bytes = 16 * 1024 * 1024;
+inline constexpr std::size_t max_bytes = 16UL * 1024 * 1024;
 inline constexpr std::size_t max_depth = 32;
 inline constexpr std::size_t max_nodes = 2'000'000;
 inline constexpr std::size_t max_documents = 100'000;
-inline constexpr std::size_t max_line_bytes = 256 * 1024;  // yaml-cpp holds every token of a line that opens a bracket
-inline constexpr std::size_t max_faults = 100;             // listed of one document
+inline constexpr std::size_t max_line_bytes =
+    256UL * 1024;                               // yaml-cpp holds every token of a line that opens a bracket
+inline constexpr std::size_t max_faults = 100;  // listed of one document
 
 enum class Kind : std::uint8_t { null, scalar, sequence, mapping };
 
@@ -165,6 +167,7 @@ class TreeBuilder final : public YAML::EventHandler {
 
   void drop_duplicates(Node& mapping) {
     std::vector<const Node*> sorted;
+    sorted.reserve(mapping.items.size());
     for (const auto& item : mapping.items) sorted.push_back(&item);
     std::sort(sorted.begin(), sorted.end(), [](auto* a, auto* b) { return std::tie(a->key, a) < std::tie(b->key, b); });
     std::vector<bool> repeated(mapping.items.size());

@@ -11,7 +11,7 @@
 
 namespace sluice::wire {
 
-inline constexpr std::size_t max_hello_bytes = 16 * 1024;  // bytes on the wire, record headers included
+inline constexpr std::size_t max_hello_bytes = std::size_t{16} * 1024;  // bytes on the wire, record headers included
 
 struct ClientHello {
   std::string sni;                      // RFC 6066 host_name, lower-cased, one trailing dot stripped; empty: none sent

@@ -13,7 +13,7 @@
 
 namespace sluice::wire {
 
-inline constexpr std::size_t max_head_bytes = 64 * 1024;
+inline constexpr std::size_t max_head_bytes = std::size_t{64} * 1024;
 inline constexpr std::size_t max_head_fields = 200;
 
 // How the bytes after a head are framed.
@@ -61,7 +61,7 @@ using ResponseResult = std::variant<NeedMore, ResponseHead, Malformed, TooLarge>
 ResponseResult parse_response_head(ByteSpan bytes, std::string_view request_method);
 
 inline constexpr std::size_t max_chunk_line_bytes = 1024;
-inline constexpr std::size_t max_trailer_bytes = 16 * 1024;
+inline constexpr std::size_t max_trailer_bytes = std::size_t{16} * 1024;
 
 // Follows one message body through any split of its bytes. Chunk framing is read as strictly as heads are: at most 16
 // hexadecimal digits, at once followed by CRLF or ";", extensions and trailers of bounded size without control bytes,

@@ -247,7 +247,8 @@ TEST_F(Attach, maps_of_another_abi_are_refused_by_version_and_left_alone) {
 // Replaces the pin of `pods` by another map.
 void repin_pods(const Lab& lab, bpf_map_type type, std::uint32_t value_bytes, std::uint32_t entries,
                 std::uint32_t flags) {
-  LIBBPF_OPTS(bpf_map_create_opts, options);
+  bpf_map_create_opts options{};
+  options.sz = sizeof options;
   options.map_flags = flags;
   const UniqueFd other(::bpf_map_create(type, "pods", 4, value_bytes, entries, &options));
   must(static_cast<bool>(other), "create a map");

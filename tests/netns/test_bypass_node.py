@@ -13,7 +13,7 @@ from lab import GATEWAY4, GATEWAY6
 from namespaces import wait_for
 from outside import DATABASE, EVIL, EVIL6, WEB, WEB6
 from packets import RST, TCP, UDP
-from pod import receive_all, receive_exactly
+from pod import REFUSED_WITHIN_MS, receive_all, receive_exactly
 
 SEED_HOST = "api.external-service.com"
 FAMILIES = pytest.mark.parametrize("version", [4, 6])

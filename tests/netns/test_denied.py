@@ -116,7 +116,7 @@ def test_an_http_client_reads_host_and_reason(lab, watch):
 @pytest.mark.parametrize("address", [EVIL, EVIL6])
 def test_curl_is_refused_on_an_unregistered_port(lab, watch, address):
     done = lab.pod("a").curl(f"http://{'[' + address + ']' if ':' in address else address}:8080/")
-    assert done.code == 7 and "refused" in done.error.lower(), done
+    assert done.code == 7, done  # "Failed to connect", where a timeout is 28
     assert done.milliseconds < REFUSED_WITHIN_MS
     denied = watch.record(event="deny", reason="port_not_registered")
     assert denied["destination"].endswith(":8080") and denied["datapath"] == "kernel"
@@ -356,12 +356,17 @@ def test_gateway_unreachable(lab, watch):
         assert "10.2.0.2:15443" in denied["detail"]
         status, body = http_denied(lab.pod("a"), b"GET / HTTP/1.1\r\nHost: plain.example\r\n\r\n")
         assert status == 503 and "gateway_unreachable" in body
-        with lab.pod("a").connect(DATABASE, 5432) as sock, pytest.raises(ConnectionResetError):
-            receive_all(sock)
+        expect_reset(lab.pod("a"), DATABASE, 5432)
         assert not watch.leaks()
     finally:
         lab.gateway.start()
     assert lab.pod("a").tls(WEB, SEED_HOST).served_names() == [SEED_HOST]
+
+
+def expect_reset(pod, address, port):
+    """The reset may be quicker than connect(2) returns."""
+    with pytest.raises(ConnectionResetError), pod.connect(address, port) as sock:
+        receive_all(sock)
 
 
 # By settings; each puts them back.
@@ -398,8 +403,7 @@ def test_overloaded(lab, watch, agent_settings):
     held = [lab.pod("a").connect(DATABASE, 5432) for _ in range(5)]
     for sock in held:
         assert receive_exactly(sock, 22)
-    with lab.pod("a").connect(DATABASE, 5432) as sock, pytest.raises(ConnectionResetError):
-        receive_all(sock)
+    expect_reset(lab.pod("a"), DATABASE, 5432)
     watch.record(event="deny", reason="overloaded", **{"pod.name": "a"})
     with lab.pod("b").connect(DATABASE, 5432) as sock:
         assert receive_exactly(sock, 22), "the other pod is not concerned"

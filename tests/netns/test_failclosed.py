@@ -136,7 +136,7 @@ def test_a_second_agent_does_not_start_beside_the_first(lab):
 def small_disk(lab):
     """The agent's audit log on a file system of its own, which fill() fills and free() frees."""
     directory = lab.directory / "small-disk"
-    directory.mkdir()
+    directory.mkdir(exist_ok=True)
     run("mount", "-t", "tmpfs", "-o", "size=1m", "sluice-lab", directory)
     before, filler = lab.agent.settings["audit"], directory / "filler"
 
@@ -423,5 +423,5 @@ def test_the_lab_ends_with_a_log_that_verifies(lab):
     for role in ("agent", "gateway"):
         result = verify(lab, role)
         assert result.returncode == 0, f"{role}: {result}"
-    shown = lab.sluice("audit", "tail", lab.agent.audit.path)
+    shown = lab.sluice("audit", "tail", "-n", "100000", lab.agent.audit.path)
     assert shown.returncode == 0 and SEED_HOST in shown.stdout, shown

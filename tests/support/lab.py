@@ -175,7 +175,12 @@ class Lab:
             {
                 "node": {"bpffs": str(self.pins), "cgroup": str(self.cgroup)},
                 "resources": {"files": [str(self.resources)]},
-                "interception": {"pod_interfaces": ["veth*"], "uplinks": ["eth*"], "internal_cidrs": INTERNAL},
+                "interception": {
+                    "pod_interfaces": ["veth*"],
+                    "uplinks": ["eth*"],
+                    "internal_cidrs": INTERNAL,
+                    "guarded_cidrs": [GATEWAY6],
+                },
                 "egress": {"gateway": {"address": f"{GATEWAY4}:15443", "transport": "proxy"}},
                 "identity": {"pods": [self._identity(pod) for pod in self._pods.values()]},
                 # Every denial its own record, so that each test finds the one it caused.
@@ -262,7 +267,7 @@ class Lab:
         for daemon in (self.agent, self.gateway):
             if daemon:
                 parts += [
-                    f"--- {daemon.role} log",
+                    f"--- {daemon.role} {daemon.state()}; its log",
                     daemon.log_tail(),
                     f"--- {daemon.role} audit (last 12 lines)",
                     "".join(daemon.audit.lines()[-12:]),

@@ -49,7 +49,8 @@ inline Outcome run_program(int program, const Bytes& packet, const Skb& skb) {
   context.ingress_ifindex = skb.ingress_ifindex;
   context.mark = skb.mark;
   Bytes out(packet.size() + 256);
-  LIBBPF_OPTS(bpf_test_run_opts, options);
+  bpf_test_run_opts options{};
+  options.sz = sizeof options;
   options.data_in = packet.data();
   options.data_size_in = static_cast<std::uint32_t>(packet.size());
   options.data_out = out.data();

@@ -74,6 +74,7 @@ std::size_t measure(std::vector<Service> services) {
 
 TEST(SnapshotMemory, a_service_for_each_host_costs_less_than_200_bytes_a_host) {
   std::vector<Service> services;
+  services.reserve(host_count);
   for (std::size_t number = 0; number < host_count; ++number) {
     services.push_back(ServiceEntry("ns-" + std::to_string(number % 500) + "/entry-" + std::to_string(number))
                            .hosts({host_name(number)})
@@ -91,6 +92,8 @@ TEST(SnapshotMemory, services_of_many_hosts_and_ports_do_not_multiply) {
     ServiceEntry entry("ns/entry-" + std::to_string(number));
     std::vector<std::string> hosts;
     std::vector<std::string> namespaces;
+    hosts.reserve(250);
+    namespaces.reserve(100);
     for (std::size_t host = number; host < number + 250; ++host) hosts.push_back(host_name(host));
     for (int one = 0; one < 100; ++one) namespaces.push_back("ns-" + std::to_string(one));
     for (std::uint16_t port = 1; port <= 200; ++port) entry.port(port, Protocol::tls);

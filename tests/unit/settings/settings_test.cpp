@@ -218,6 +218,7 @@ interception:
   pod_interfaces: [p*]
   uplinks: [u0, u1]
   internal_cidrs: [10.0.0.0/8, fd00::/8]
+  guarded_cidrs: [10.9.9.0/24]
   udp_allow: ["10.0.0.10:53", "[fd00::/8]:53", "10.9.0.0/16:123"]
   inbound_replies: false
 egress: {mode: audit, audit_namespaces: [a, b], gateway: {address: "fd00::7", transport: raw}, ech: deny}
@@ -240,6 +241,7 @@ admin: {socket: /s}
   EXPECT_EQ(s.interception.pod_interfaces, std::vector<std::string>{"p*"});
   EXPECT_EQ(s.interception.uplinks, (std::vector<std::string>{"u0", "u1"}));
   EXPECT_EQ(s.interception.internal_cidrs, (std::vector{*Cidr::parse("10.0.0.0/8"), *Cidr::parse("fd00::/8")}));
+  EXPECT_EQ(s.interception.guarded_cidrs, std::vector{*Cidr::parse("10.9.9.0/24")});
   ASSERT_EQ(s.interception.udp_allow.size(), 3U);
   EXPECT_EQ(s.interception.udp_allow[0].addresses, *Cidr::parse("10.0.0.10"));
   EXPECT_EQ(s.interception.udp_allow[1].addresses, *Cidr::parse("fd00::/8"));
