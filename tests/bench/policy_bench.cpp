@@ -61,7 +61,7 @@ void decide(benchmark::State& state, Asked asked) {
   const auto names = make_names(hosts, asked);
   Request request{"team-1", IpAddress::parse("203.0.113.9").value(), 443, Sniffed::tls, {}};
   std::size_t next = 0;
-  for (auto _ : state) {
+  while (state.KeepRunning()) {
     request.host = names[next++ % names.size()];
     const auto verdict = snapshot->decide(request);
     if (verdict.allowed() != (asked != Asked::miss)) {
@@ -82,13 +82,13 @@ void decide_longest_name(benchmark::State& state) {
   while (name.size() < 254) name += "a.";
   name += 'a';
   const Request request{"team-1", IpAddress::parse("203.0.113.9").value(), 443, Sniffed::tls, name};
-  for (auto _ : state) benchmark::DoNotOptimize(snapshot->decide(request));
+  while (state.KeepRunning()) benchmark::DoNotOptimize(snapshot->decide(request));
 }
 BENCHMARK(decide_longest_name)->Arg(100'000);
 
 void compile(benchmark::State& state) {
   const auto services = make_services(static_cast<std::size_t>(state.range(0)));
-  for (auto _ : state) {
+  while (state.KeepRunning()) {
     state.PauseTiming();
     auto copy = services;
     state.ResumeTiming();
