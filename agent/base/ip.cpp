@@ -85,6 +85,8 @@ std::optional<Cidr> Cidr::parse(std::string_view text) {
 }
 
 bool Cidr::contains(const IpAddress& address) const {
+  // "::/0" is every IPv6 address, not every address.
+  if (address_.is_v4() != address.is_v4()) return false;
   const auto& mine = address_.bytes();
   const auto& theirs = address.bytes();
   const unsigned whole = mapped_length_ / 8;

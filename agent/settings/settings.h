@@ -42,7 +42,7 @@ struct Interception {
   std::vector<std::string> uplinks = {"eth*", "en*"};  // patterns of interfaces that leave the cluster
   std::vector<Cidr> internal_cidrs;  // pods, services, nodes: pass untouched; the node's own addresses are added
   std::vector<Cidr> guarded_cidrs;   // never internal, whatever internal_cidrs says: all addresses of the gateways,
-                                    // which only the agent may call; egress.gateway.address is added
+                                     // which only the agent may call; egress.gateway.address is added
   std::vector<UdpAllow> udp_allow;
   bool inbound_replies = true;  // answers of pods to connections that were opened from outside pass
 };

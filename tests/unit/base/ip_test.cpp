@@ -24,6 +24,7 @@ TEST(Cidr, contains_follows_the_prefix_bit_by_bit) {
   EXPECT_FALSE(cidr.contains(*IpAddress::parse("fd00::1")));
   EXPECT_TRUE(Cidr::parse("0.0.0.0/0")->contains(*IpAddress::parse("203.0.113.9")));
   EXPECT_FALSE(Cidr::parse("0.0.0.0/0")->contains(*IpAddress::parse("2001:db8::1")));
+  EXPECT_FALSE(Cidr::parse("::/0")->contains(*IpAddress::parse("203.0.113.9")));
 }
 
 TEST(Cidr, host_bits_and_bad_lengths_are_refused) {

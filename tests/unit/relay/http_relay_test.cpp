@@ -93,6 +93,7 @@ TEST_F(HttpRelay, judges_every_request_and_denies_the_second_after_the_first_is_
     co_await send(socket, get("/", "a.example") + get("/secret", "evil.example"));
     EXPECT_EQ(co_await receive(socket, ok("fine").size()), ok("fine"));
     const auto denied = co_await receive_all(socket);
+    socket.close();
     EXPECT_TRUE(denied.starts_with("HTTP/1.1 403 Forbidden\r\n")) << denied;
     EXPECT_NE(denied.find("evil.example denied: host_not_registered"), std::string::npos) << denied;
   };
@@ -217,6 +218,7 @@ TEST_F(HttpRelay, carries_an_answer_that_ends_with_its_connection) {
   const auto client_script = [&](Socket& socket) -> net::Task<void> {
     co_await send(socket, get("/"));
     EXPECT_EQ(co_await receive_all(socket), answer);
+    socket.close();
   };
   const auto upstream_script = [&](Socket& socket) -> net::Task<void> {
     EXPECT_EQ(co_await receive_until(socket, end_of_head), get("/"));
@@ -273,6 +275,7 @@ TEST_F(HttpRelay, delivers_an_answer_that_comes_before_the_body_was_sent) {
     co_await send(socket, head + "the first of it");
     EXPECT_EQ(co_await receive(socket, answer.size()), answer);
     EXPECT_EQ(co_await receive_all(socket), "");
+    socket.close();
   };
   const auto upstream_script = [&](Socket& socket) -> net::Task<void> {
     EXPECT_EQ(co_await receive_until(socket, end_of_head), head);
@@ -309,6 +312,7 @@ TEST_F(HttpRelay, refuses_a_later_request_that_cannot_be_read) {
     co_await send(socket, get("/") + "GET / HTTP/1.1\r\nHost: a.example\r\nHost: b.example\r\n\r\n");
     EXPECT_EQ(co_await receive(socket, ok("1").size()), ok("1"));
     const auto refused = co_await receive_all(socket);
+    socket.close();
     EXPECT_TRUE(refused.starts_with("HTTP/1.1 400 Bad Request\r\n")) << refused;
   };
   const auto upstream_script = [&](Socket& socket) -> net::Task<void> {
@@ -369,6 +373,7 @@ TEST_F(HttpRelay, closes_a_kept_alive_connection_that_falls_silent) {
     co_await send(socket, get("/"));
     EXPECT_EQ(co_await receive(socket, ok("1").size()), ok("1"));
     EXPECT_EQ(co_await receive_all(socket), "");
+    socket.close();
   };
   const auto upstream_script = [&](Socket& socket) -> net::Task<void> {
     EXPECT_EQ(co_await receive_until(socket, end_of_head), get("/"));
