@@ -18,7 +18,7 @@ namespace {
 namespace http = boost::beast::http;
 using Clock = std::chrono::steady_clock;
 
-constexpr std::size_t max_answer_bytes = 256 * 1024 * 1024;
+constexpr std::size_t max_answer_bytes = 256UL * 1024 * 1024;
 
 // False when `deadline` comes first.
 bool wait_for(int fd, short events, Clock::time_point deadline) {

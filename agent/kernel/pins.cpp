@@ -23,7 +23,7 @@ Status remove_links(const std::string& directory) {
 
 Status remove_maps(const std::string& directory) {
   for (const auto& name : list_directory(directory)) {
-    const auto path = directory + "/" + name;
+    const auto path = fmt::format("{}/{}", directory, name);
     if (::unlink(path.c_str()) != 0 && errno != ENOENT) return Error::from_errno(fmt::format("unpin {}", path), errno);
   }
   return Done{};

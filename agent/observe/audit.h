@@ -78,7 +78,7 @@ struct Record {
 };
 
 // No line is longer, its newline included. Long texts are cut and end in "…".
-inline constexpr std::size_t max_line_bytes = 16 * 1024;
+inline constexpr std::size_t max_line_bytes = 16UL * 1024;
 
 // Where the log stands.
 struct AuditState {

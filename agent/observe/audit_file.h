@@ -11,7 +11,7 @@
 namespace sluice::observe {
 
 // How far back the last record of a file is looked for.
-inline constexpr std::size_t tail_window_bytes = 1024 * 1024;
+inline constexpr std::size_t tail_window_bytes = 1024UL * 1024;
 
 // The end of a file's chain.
 struct AuditTail {

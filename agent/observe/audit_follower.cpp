@@ -11,9 +11,9 @@
 namespace sluice::observe {
 namespace {
 
-constexpr std::size_t block_bytes = 64 * 1024;
+constexpr std::size_t block_bytes = 64UL * 1024;
 constexpr std::size_t max_read_bytes = 64 * block_bytes;
-constexpr std::size_t max_unfinished_bytes = 1024 * 1024;
+constexpr std::size_t max_unfinished_bytes = 1024UL * 1024;
 
 Result<UniqueFd> open_for_reading(const std::string& path) {
   UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
