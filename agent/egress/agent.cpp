@@ -72,6 +72,7 @@ class Agent {
 Status Agent::set_rules() {
   const auto& interception = settings_.interception;
   std::vector<kernel::UdpRule> udp;
+  udp.reserve(interception.udp_allow.size());
   for (const auto& allow : interception.udp_allow) udp.push_back({allow.addresses, allow.port});
   if (auto done = kernel_->set_udp_rules(udp); !done) return done;
   return kernel_->set_inbound_replies(interception.inbound_replies);

@@ -18,11 +18,12 @@ constexpr std::uint64_t complaint_interval_ns = 10 * second_ns;
 
 }  // namespace
 
-AuditLog::AuditLog(const settings::Audit& settings, std::string node, std::string role)
+AuditLog::AuditLog(const settings::Audit& settings, std::string_view node, std::string_view role)
     : settings_(settings), node_(name_as_json(node)), role_(name_as_json(role)), head_(first_head()) {}
 
-Result<std::unique_ptr<AuditLog>> AuditLog::open(const settings::Audit& settings, std::string node, std::string role) {
-  std::unique_ptr<AuditLog> log(new AuditLog(settings, std::move(node), std::move(role)));
+Result<std::unique_ptr<AuditLog>> AuditLog::open(const settings::Audit& settings, std::string_view node,
+                                                 std::string_view role) {
+  std::unique_ptr<AuditLog> log(new AuditLog(settings, node, role));
   if (const auto started = log->start(); !started) return started.error();
   return log;
 }

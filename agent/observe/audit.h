@@ -12,6 +12,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/fd.h"
@@ -97,7 +98,8 @@ class AuditLog {
   // Takes the log at `settings.path` for this process, creating directory and file when missing, and goes on with its
   // chain. Fails when another process has it, when it is no audit log, or when it cannot be written and `on_failure` is
   // deny.
-  static Result<std::unique_ptr<AuditLog>> open(const settings::Audit& settings, std::string node, std::string role);
+  static Result<std::unique_ptr<AuditLog>> open(const settings::Audit& settings, std::string_view node,
+                                                std::string_view role);
 
   // Seals the log with a last checkpoint.
   ~AuditLog();
@@ -116,7 +118,7 @@ class AuditLog {
   AuditState state() const;
 
  private:
-  AuditLog(const settings::Audit& settings, std::string node, std::string role);
+  AuditLog(const settings::Audit& settings, std::string_view node, std::string_view role);
 
   Status start();
   Status prepare();

@@ -36,7 +36,7 @@ std::string process(const JsonFields& record) {
 
 // The name that was asked for with the port that was dialled; the address when there was no name.
 std::string where(const JsonFields& record) {
-  const auto destination = record.text("destination");
+  auto destination = record.text("destination");
   auto host = record.text("sni");
   if (host.empty()) host = record.object("http").text("host");
   if (host.empty()) return destination;

@@ -265,6 +265,7 @@ std::uint64_t first_seq_of(const std::string& path) {
 
 Result<AuditVerification> verify_audit_log(std::vector<std::string> files, const AuditVerifyOptions& options) {
   std::vector<std::pair<std::uint64_t, std::string>> ordered;
+  ordered.reserve(files.size());
   for (auto& file : files) ordered.emplace_back(first_seq_of(file), std::move(file));
   std::sort(ordered.begin(), ordered.end());
   Verifier verifier(options);

@@ -7,7 +7,7 @@ namespace sluice::settings {
 namespace {
 
 constexpr std::uint64_t minute_ms = 60'000;
-constexpr std::uint64_t day_ms = 24 * 60 * minute_ms;
+constexpr std::uint64_t day_ms = 24UL * 60 * minute_ms;
 
 void read_ms(yaml::Reader& reader, std::string_view key, Milliseconds& out, std::uint64_t max) {
   auto count = static_cast<std::uint64_t>(out.count());

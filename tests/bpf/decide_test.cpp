@@ -10,7 +10,7 @@
 namespace {
 
 constexpr int packet_flags = 11;
-constexpr int fact_flags = 9;
+constexpr int fact_flags = 10;
 
 // One of all combinations: each bit of `bits` is a flag.
 sluice_packet make_packet(unsigned bits, std::uint8_t protocol) {
@@ -25,9 +25,9 @@ sluice_packet make_packet(unsigned bits, std::uint8_t protocol) {
 
 sluice_facts make_facts(unsigned bits, std::uint8_t port) {
   sluice_facts facts{};
-  bool* const flags[fact_flags] = {&facts.pod_known, &facts.source_owned, &facts.internal,
-                                   &facts.inbound,   &facts.policy,       &facts.alive,
-                                   &facts.listening, &facts.has_socket,   &facts.address_registered};
+  bool* const flags[fact_flags] = {
+      &facts.pod_known, &facts.source_owned, &facts.internal,           &facts.inbound, &facts.policy, &facts.alive,
+      &facts.listening, &facts.has_socket,   &facts.address_registered, &facts.audit};
   for (int flag = 0; flag < fact_flags; ++flag) *flags[flag] = (bits >> flag & 1) != 0;
   facts.port = port;
   return facts;
@@ -91,6 +91,12 @@ TEST(Decide, a_new_connection_is_relayed_only_by_a_live_agent_with_a_policy_that
   expect_always([](const auto& packet, const auto& facts, const auto& decision) {
     return decision.action != SLUICE_RELAY || !packet.tcp_syn ||
            (facts.policy && facts.alive && facts.listening && facts.port != 0 && facts.address_registered);
+  });
+}
+
+TEST(Decide, in_mode_audit_a_segment_is_relayed_only_to_a_socket_that_has_its_connection) {
+  expect_always([](const auto& packet, const auto& facts, const auto& decision) {
+    return decision.action != SLUICE_RELAY || packet.tcp_syn || !facts.audit || facts.has_socket;
   });
 }
 

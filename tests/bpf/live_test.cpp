@@ -188,6 +188,27 @@ TEST_F(Live, an_allowed_datagram_arrives_and_is_answered) {
   }
 }
 
+TEST_F(Live, in_mode_audit_whole_connections_pass_and_are_told_once) {
+  done(kernel_->set_pod(pod_if_, {.addresses = {pod4, pod6}, .audit = true}));
+  for (const auto& family : families()) {
+    SCOPED_TRACE(family.name);
+    const auto server = outside_listener({family.outside, 22});
+    const auto attempt = pod_connects({family.outside, 22});
+    ASSERT_EQ(attempt.error, 0) << std::strerror(attempt.error);
+    const auto accepted = accept_from(server);
+    ASSERT_TRUE(accepted);
+    send_text(attempt.fd.get(), "question");
+    EXPECT_EQ(receive_text(accepted->get()), "question");
+    send_text(accepted->get(), "answer");
+    EXPECT_EQ(receive_text(attempt.fd.get()), "answer");
+    const auto told = denials();
+    ASSERT_EQ(told.size(), 1U);
+    EXPECT_EQ(told[0].reason, Reason::port_not_registered);
+    EXPECT_TRUE(told[0].audit);
+    expect_relayed(family);
+  }
+}
+
 TEST_F(Live, an_interface_that_nothing_is_attached_to_is_stopped_at_the_uplink) {
   done(kernel_->forget(pod_if_));
   const auto receiver = outside_datagrams({outside4, 123});

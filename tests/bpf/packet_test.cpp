@@ -267,6 +267,8 @@ TEST_F(Packet, in_mode_audit_passes_and_tells_what_would_be) {
     EXPECT_TRUE(verdict.denials[0].audit);
   }
   is_relayed("registered", syn4(443));
+  // Once a connection, not once a segment.
+  passes_out("segment of no connection of ours", tcp_frame({pod4, 4000}, {outside4, 22}, {.flags = ack | psh}));
 }
 
 TEST_F(Packet, loses_our_mark_and_keeps_others) {
