@@ -15,7 +15,7 @@ namespace {
 using namespace boost::asio::experimental::awaitable_operators;  // NOLINT(google-build-using-namespace)
 constexpr auto as_result = boost::asio::as_tuple(boost::asio::use_awaitable);
 constexpr std::size_t buffer_bytes = 16UL * 1024;
-constexpr std::uint64_t worth_splicing = 64 * 1024;
+constexpr std::uint64_t worth_splicing = 64UL * 1024;
 
 using Buffer = std::vector<std::uint8_t>;
 
