@@ -42,8 +42,11 @@ InterfaceKind classify(const std::string& name, const settings::Interception& se
 
 std::vector<Cidr> guarded_ranges(const settings::AgentSettings& settings) {
   auto ranges = settings.interception.guarded_cidrs;
-  const auto& gateway = settings.egress.gateway.address;
-  ranges.push_back(*Cidr::make(gateway, gateway.is_v4() ? 32 : 128));
+  for (const auto& gateway : settings.egress.gateways) {
+    for (const auto& [address, port] : gateway.addresses) {
+      ranges.push_back(*Cidr::make(address, address.is_v4() ? 32 : 128));
+    }
+  }
   return ranges;
 }
 

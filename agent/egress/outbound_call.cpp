@@ -134,7 +134,7 @@ net::Task<std::optional<OutboundCall::Refusal>> OutboundCall::connect_gateway() 
   if (!record_allowed(Reason::registered, observe::Decision::allow)) {
     co_return Refusal{Reason::audit_unavailable, "the audit log cannot be written"};
   }
-  if (node_.settings.egress.gateway.transport == settings::Transport::proxy) header_ = gateway_header();
+  if (node_.settings.egress.gateways.front().transport == settings::Transport::proxy) header_ = gateway_header();
   co_return std::nullopt;
 }
 
@@ -156,7 +156,7 @@ net::Task<std::optional<OutboundCall::Refusal>> OutboundCall::connect_direct(Rea
 }
 
 Endpoint OutboundCall::gateway_endpoint() const {
-  const auto& gateway = node_.settings.egress.gateway;
+  const auto& gateway = node_.settings.egress.gateways.front().addresses.front();
   return {gateway.address, gateway.port != 0 ? gateway.port : record_.destination->port};
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -37,7 +38,8 @@ struct ServiceEndpoint {
   std::string address;
   std::vector<std::pair<std::string, std::uint16_t>> ports;  // port name -> port, overrides target_port
   std::uint32_t weight = 1;
-  std::string locality;
+  std::string locality;  // "region/zone/subzone", the later parts optional
+  std::map<std::string, std::string> labels;
 };
 
 struct Service {
@@ -49,6 +51,7 @@ struct Service {
   Resolution resolution = Resolution::none;
   Location location = Location::mesh_external;
   std::vector<ServiceEndpoint> endpoints;
+  std::vector<std::string> subject_alt_names;  // of the upstream's certificate, when the gateway begins TLS
   // spec.exportTo, normalised: empty = every namespace; else exactly these ("." replaced by the own one). "~" (nobody)
   // is the single element "~".
   std::vector<std::string> export_to;

@@ -8,16 +8,8 @@ namespace sluice::settings {
 namespace {
 
 constexpr std::size_t max_interface_name = 15;  // IFNAMSIZ - 1
-
-// Names of Kubernetes: dot-separated labels of RFC 1123, lower case.
-bool is_kubernetes_name(std::string_view name, bool dots) {
-  const auto alphanumeric = [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z'); };
-  if (name.empty() || name.size() > (dots ? 253 : 63) || !alphanumeric(name.front()) || !alphanumeric(name.back())) {
-    return false;
-  }
-  return std::all_of(name.begin(), name.end(),
-                     [&](char c) { return alphanumeric(c) || c == '-' || (dots && c == '.'); });
-}
+constexpr std::size_t max_gateways = 64;
+constexpr std::size_t max_gateway_addresses = 64;
 
 void read_patterns(yaml::Reader& reader, std::string_view key, std::vector<std::string>& out, std::string_view why) {
   if (!reader.find(key)) return;
@@ -75,31 +67,84 @@ std::optional<Endpoint> parse_address(std::string_view text) {
   return endpoint && endpoint->port != 0 ? endpoint : std::nullopt;
 }
 
-GatewayTarget read_gateway_target(yaml::Reader reader) {
-  GatewayTarget target;
-  reader.read<Transport>("transport", target.transport, transports);
-  const auto value = reader.find("address");
-  if (!value) {
-    reader.fault("address", "is required: the gateway's \"ADDRESS:PORT\"");
-  } else if (const auto text = value->text()) {
+std::vector<Endpoint> read_gateway_addresses(yaml::Reader& reader, Transport transport) {
+  std::vector<Endpoint> addresses;
+  for (const auto& item : reader.list("addresses", max_gateway_addresses)) {
+    const auto text = item.text();
+    if (!text) continue;
     const auto endpoint = parse_address(*text);
     if (!endpoint || endpoint->address.is_unspecified()) {
-      value->fault("expected \"ADDRESS[:PORT]\", IPv6 with a port in brackets, found " + value->shown());
-    } else if (endpoint->port == 0 && target.transport == Transport::proxy) {
-      value->fault("has no port; transport proxy needs \"ADDRESS:PORT\"");
+      item.fault("expected \"ADDRESS[:PORT]\", IPv6 with a port in brackets, found " + item.shown());
+    } else if (endpoint->port == 0 && transport != Transport::raw) {
+      item.fault("has no port; only transport raw goes to the port of the route: use \"ADDRESS:PORT\"");
+    } else if (std::find(addresses.begin(), addresses.end(), *endpoint) != addresses.end()) {
+      item.fault(endpoint->to_string() + " is there already: keep one of them");
     } else {
-      target.address = endpoint->address;
-      target.port = endpoint->port;
+      addresses.push_back(*endpoint);
     }
   }
+  if (addresses.empty()) reader.fault("addresses", "is required: at least one \"ADDRESS:PORT\" of the gateway");
+  return addresses;
+}
+
+std::vector<GatewayTarget> read_gateways(yaml::Reader& egress) {
+  std::vector<GatewayTarget> gateways;
+  for (const auto& item : egress.list("gateways", max_gateways)) {
+    yaml::Reader reader(item);
+    GatewayTarget gateway;
+    reader.read("name", gateway.name);
+    if (!is_kubernetes_name(gateway.name, true)) {
+      reader.fault("name",
+                   "is required: the gateway's Service as VirtualServices name it, like "
+                   "istio-egressgateway.istio-system.svc.cluster.local");
+    }
+    reader.read<Transport>("transport", gateway.transport, transports);
+    gateway.addresses = read_gateway_addresses(reader, gateway.transport);
+    const auto same = [&](const GatewayTarget& other) { return other.name == gateway.name; };
+    if (std::any_of(gateways.begin(), gateways.end(), same)) {
+      reader.fault("name", yaml::quote(gateway.name) + " is there already: give the addresses to one of them");
+    }
+    reader.finish();
+    gateways.push_back(std::move(gateway));
+  }
+  if (gateways.empty()) {
+    egress.fault("gateways", "is required: at least one {name: NAME, addresses: [\"ADDRESS:PORT\"]}");
+  }
+  return gateways;
+}
+
+GatewayHealth read_health(yaml::Reader reader) {
+  GatewayHealth health;
+  reader.read("failures", health.failures, 1, 1000);
+  read_ms(reader, "ejection_ms", health.ejection, 3'600'000);
   reader.finish();
-  return target;
+  return health;
+}
+
+void read_credentials(yaml::Reader& reader, Egress& egress) {
+  const auto uses = [&](Transport transport) {
+    return std::any_of(egress.gateways.begin(), egress.gateways.end(),
+                       [&](const GatewayTarget& gateway) { return gateway.transport == transport; });
+  };
+  reader.read("key_file", egress.key_file);
+  if (egress.key_file.empty() && (uses(Transport::proxy) || uses(Transport::tls))) {
+    reader.fault("key_file", "is required with transport proxy and tls: the file with this node's key");
+  }
+  egress.tls = read_transport_tls(reader.section("tls"), uses(Transport::tls));
+  reader.read("gateway_identity", egress.gateway_identity);
+  if (uses(Transport::tls) && !egress.gateway_identity.starts_with("spiffe://")) {
+    reader.fault("gateway_identity",
+                 "is required with transport tls: the URI in the gateway's certificate, like "
+                 "spiffe://cluster.local/sluice/gateway");
+  }
 }
 
 Egress read_egress(yaml::Reader reader) {
   static constexpr std::pair<std::string_view, Mode> modes[] = {{"enforce", Mode::enforce}, {"audit", Mode::audit}};
   static constexpr std::pair<std::string_view, EchPolicy> ech[] = {{"allow", EchPolicy::allow},
                                                                    {"deny", EchPolicy::deny}};
+  static constexpr std::pair<std::string_view, Unrouted> unrouted[] = {
+      {"gateway", Unrouted::gateway}, {"direct", Unrouted::direct}, {"deny", Unrouted::deny}};
   Egress egress;
   reader.read<Mode>("mode", egress.mode, modes);
   for (const auto& item : reader.list("audit_namespaces", max_list_items)) {
@@ -108,7 +153,10 @@ Egress read_egress(yaml::Reader reader) {
     if (!is_kubernetes_name(*name, false)) item.fault("expected the name of a namespace, found " + item.shown());
     egress.audit_namespaces.push_back(*std::move(name));
   }
-  egress.gateway = read_gateway_target(reader.section("gateway"));
+  egress.gateways = read_gateways(reader);
+  egress.health = read_health(reader.section("health"));
+  reader.read<Unrouted>("unrouted", egress.unrouted, unrouted);
+  read_credentials(reader, egress);
   reader.read<EchPolicy>("ech", egress.ech, ech);
   reader.finish();
   return egress;
@@ -119,12 +167,6 @@ void read_name(yaml::Reader& reader, std::string_view key, bool dots, std::strin
   if (!is_kubernetes_name(out, dots)) {
     reader.fault(key,
                  "is required: a Kubernetes name of lower-case letters, digits and '-', found " + yaml::quote(out));
-  }
-}
-
-void read_labels(yaml::Reader reader, std::map<std::string, std::string>& out) {
-  for (const auto& entry : reader.entries()) {
-    if (auto text = entry.text()) out.emplace(entry.node().key, *std::move(text));
   }
 }
 

@@ -1,6 +1,8 @@
 // The sections that the agent and the gateway share.
 #include <sys/un.h>
 
+#include <algorithm>
+
 #include "settings/read_settings.h"
 
 namespace sluice::settings {
@@ -9,13 +11,42 @@ namespace {
 constexpr std::uint64_t minute_ms = 60'000;
 constexpr std::uint64_t day_ms = 24UL * 60 * minute_ms;
 
+}  // namespace
+
 void read_ms(yaml::Reader& reader, std::string_view key, Milliseconds& out, std::uint64_t max) {
   auto count = static_cast<std::uint64_t>(out.count());
   reader.read(key, count, 1, max);
   out = Milliseconds(count);
 }
 
-}  // namespace
+// RFC 1123, lower case.
+bool is_kubernetes_name(std::string_view name, bool dots) {
+  const auto alphanumeric = [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z'); };
+  if (name.empty() || name.size() > (dots ? 253 : 63) || !alphanumeric(name.front()) || !alphanumeric(name.back())) {
+    return false;
+  }
+  return std::all_of(name.begin(), name.end(),
+                     [&](char c) { return alphanumeric(c) || c == '-' || (dots && c == '.'); });
+}
+
+void read_labels(yaml::Reader reader, std::map<std::string, std::string>& out) {
+  for (const auto& entry : reader.entries()) {
+    if (auto text = entry.text()) out.emplace(entry.node().key, *std::move(text));
+  }
+}
+
+TransportTls read_transport_tls(yaml::Reader reader, bool needed) {
+  TransportTls tls;
+  const auto read_file = [&](std::string_view key, std::string& out, std::string_view what) {
+    reader.read(key, out);
+    if (needed && out.empty()) reader.fault(key, "is required with transport tls: " + std::string(what));
+  };
+  read_file("certificate_file", tls.certificate_file, "a PEM file with this side's certificate chain");
+  read_file("key_file", tls.key_file, "a PEM file with the certificate's private key");
+  read_file("ca_file", tls.ca_file, "a PEM file with the roots of the other side's certificates");
+  reader.finish();
+  return tls;
+}
 
 std::vector<Cidr> read_cidrs(yaml::Reader& reader, std::string_view key, std::string_view whole_refused) {
   std::vector<Cidr> cidrs;
@@ -70,11 +101,14 @@ Limits read_limits(yaml::Reader reader) {
   Limits limits;
   reader.read("connections", limits.connections, 1, 10'000'000);
   reader.read("connections_per_pod", limits.connections_per_pod, 1, 10'000'000);
+  reader.read("connections_per_second", limits.connections_per_second, 1, 10'000'000);
+  reader.read("connections_per_second_per_pod", limits.connections_per_second_per_pod, 1, 10'000'000);
   reader.read("denials_per_second", limits.denials_per_second, 1, 1'000'000);
   read_ms(reader, "first_bytes_timeout_ms", limits.first_bytes_timeout, 10 * minute_ms);
   read_ms(reader, "http_idle_timeout_ms", limits.http_idle_timeout, day_ms);
   read_ms(reader, "connect_timeout_ms", limits.connect_timeout, 10 * minute_ms);
   read_ms(reader, "idle_timeout_ms", limits.idle_timeout, 30 * day_ms);
+  read_ms(reader, "drain_timeout_ms", limits.drain_timeout, day_ms);
   reader.finish();
   return limits;
 }

@@ -24,12 +24,49 @@ Listen read_listen(const yaml::Value& item) {
   }
   reader.read<Transport>("transport", listen.transport, transports);
   reader.read("service_port", listen.service_port, 0, 65535);
-  if (listen.transport == Transport::proxy && listen.service_port != 0) {
-    reader.fault("service_port", "is for transport raw; with proxy the header names the port: remove it");
+  if (listen.transport != Transport::raw && listen.service_port != 0) {
+    reader.fault("service_port", "is for transport raw; with proxy and tls the header names the port: remove it");
   }
   if (listen.transport == Transport::raw && listen.service_port == 0) listen.service_port = listen.address.port;
+  listen.unsigned_from = read_cidrs(reader, "unsigned_from", "");
+  if (listen.transport == Transport::raw && listen.unsigned_from.empty()) {
+    reader.fault("unsigned_from",
+                 "is required with transport raw, whose callers are unknown: the networks they are in");
+  }
+  reader.read("translated", listen.translated);
   reader.finish();
   return listen;
+}
+
+void read_workload(yaml::Reader& reader, Gateway& gateway) {
+  static constexpr std::pair<std::string_view, Unrouted> unrouted[] = {{"direct", Unrouted::direct},
+                                                                       {"deny", Unrouted::deny}};
+  reader.read("name", gateway.name);
+  if (!is_kubernetes_name(gateway.name, true)) {
+    reader.fault("name",
+                 "is required: this gateway as agents know it (egress.gateways[].name), like "
+                 "istio-egressgateway.istio-system.svc.cluster.local");
+  }
+  reader.read("namespace", gateway.namespace_name);
+  if (!is_kubernetes_name(gateway.namespace_name, false)) {
+    reader.fault("namespace", "is required: the namespace that this gateway runs in");
+  }
+  read_labels(reader.section("labels"), gateway.labels);
+  reader.read("locality", gateway.locality);
+  reader.read<Unrouted>("unrouted", gateway.unrouted, unrouted);
+}
+
+void read_credentials(yaml::Reader& reader, Gateway& gateway) {
+  const auto uses = [&](Transport transport) {
+    return std::any_of(gateway.listen.begin(), gateway.listen.end(),
+                       [&](const Listen& listen) { return listen.transport == transport; });
+  };
+  reader.read("node_keys", gateway.node_keys);
+  if (gateway.node_keys.empty() && (uses(Transport::proxy) || uses(Transport::tls))) {
+    reader.fault("node_keys", "is required with transport proxy and tls: the directory with the nodes' keys");
+  }
+  read_ms(reader, "header_age_ms", gateway.header_age, 600'000);
+  gateway.tls = read_transport_tls(reader.section("tls"), uses(Transport::tls));
 }
 
 Gateway read_gateway_section(yaml::Reader reader) {
@@ -43,6 +80,8 @@ Gateway read_gateway_section(yaml::Reader reader) {
     gateway.listen.push_back(listen);
   }
   if (gateway.listen.empty()) reader.fault("listen", "is required: at least one {address: \"0.0.0.0:15443\"}");
+  read_workload(reader, gateway);
+  read_credentials(reader, gateway);
   for (const auto& item : reader.list("resolvers", 8)) {
     if (const auto endpoint = read_endpoint(item, "10.0.0.10:53")) gateway.resolvers.push_back(*endpoint);
   }

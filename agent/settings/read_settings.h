@@ -17,11 +17,19 @@ Limits read_limits(yaml::Reader reader);
 Audit read_audit(yaml::Reader reader);
 Admin read_admin(yaml::Reader reader);
 
+// Milliseconds from 1 to `max`.
+void read_ms(yaml::Reader& reader, std::string_view key, Milliseconds& out, std::uint64_t max);
+// `needed`: transport tls is used, and each of the files is required.
+TransportTls read_transport_tls(yaml::Reader reader, bool needed);
+// Is it a Kubernetes name: a label of lower-case letters, digits and '-', or with `dots` several joined by dots?
+bool is_kubernetes_name(std::string_view name, bool dots);
+void read_labels(yaml::Reader reader, std::map<std::string, std::string>& out);
+
 // The list `key` of CIDRs. `whole_refused`: why a range of every address is refused; empty when it is fine.
 std::vector<Cidr> read_cidrs(yaml::Reader& reader, std::string_view key, std::string_view whole_refused);
 
 inline constexpr std::size_t max_list_items = 10'000;
-inline constexpr std::pair<std::string_view, Transport> transports[] = {{"raw", Transport::raw},
-                                                                        {"proxy", Transport::proxy}};
+inline constexpr std::pair<std::string_view, Transport> transports[] = {
+    {"raw", Transport::raw}, {"proxy", Transport::proxy}, {"tls", Transport::tls}};
 
 }  // namespace sluice::settings

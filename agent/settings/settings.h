@@ -42,27 +42,47 @@ struct Interception {
   std::vector<std::string> uplinks = {"eth*", "en*"};  // patterns of interfaces that leave the cluster
   std::vector<Cidr> internal_cidrs;  // pods, services, nodes: pass untouched; the node's own addresses are added
   std::vector<Cidr> guarded_cidrs;   // never internal, whatever internal_cidrs says: all addresses of the gateways,
-                                     // which only the agent may call; egress.gateway.address is added
+                                     // which only the agent may call; those in egress.gateways are added
   std::vector<UdpAllow> udp_allow;
   bool inbound_replies = true;  // answers of pods to connections that were opened from outside pass
 };
 
-enum class Transport : std::uint8_t { raw, proxy };
+enum class Transport : std::uint8_t { raw, proxy, tls };
 enum class Mode : std::uint8_t { enforce, audit };
 enum class EchPolicy : std::uint8_t { allow, deny };
+// What becomes of a registered host that no VirtualService routes.
+enum class Unrouted : std::uint8_t { gateway, direct, deny };
 
-// egress.gateway:
+// egress.gateways[]: one gateway Service with the addresses of its replicas, or of what stands before them
 struct GatewayTarget {
-  IpAddress address;
-  std::uint16_t port = 0;  // 0: the port of the call (raw only)
+  std::string name;                 // as destination.host of VirtualServices names it: a fully qualified name
+  std::vector<Endpoint> addresses;  // at least one; port 0: the port of the route (raw only)
   Transport transport = Transport::proxy;
+};
+
+// egress.health: of each gateway address, from what calls see
+struct GatewayHealth {
+  std::uint32_t failures = 3;    // dials that fail one after the other before the address is left out
+  Milliseconds ejection{10000};  // for so long; then one call tries it again
+};
+
+// egress.tls and gateway.tls: certificates of the transport tls, PEM files, read again when they change
+struct TransportTls {
+  std::string certificate_file;  // chain, leaf first; its URI SAN is this side's identity
+  std::string key_file;
+  std::string ca_file;  // roots that the other side's certificate must lead to
 };
 
 // egress:
 struct Egress {
   Mode mode = Mode::enforce;
   std::vector<std::string> audit_namespaces;  // these are in mode audit whatever `mode` says
-  GatewayTarget gateway;                      // required: "ADDRESS[:PORT]" and transport
+  std::vector<GatewayTarget> gateways;        // required; the first is the default one
+  GatewayHealth health;
+  Unrouted unrouted = Unrouted::gateway;
+  std::string key_file;  // NODE_KEYS: this node's key, with which headers are signed; required but for transport raw
+  TransportTls tls;      // required with transport tls
+  std::string gateway_identity;  // URI SAN that a gateway's certificate must have; required with transport tls
   EchPolicy ech = EchPolicy::allow;
 };
 
@@ -82,11 +102,14 @@ struct Pod {
 struct Limits {
   std::uint32_t connections = 20000;  // open at once
   std::uint32_t connections_per_pod = 5000;
+  std::uint32_t connections_per_second = 20000;  // accepted; bursts of one second's worth
+  std::uint32_t connections_per_second_per_pod = 5000;
   std::uint32_t denials_per_second = 20;   // deny records a pod may cause a second; the rest is counted in one record
   Milliseconds first_bytes_timeout{5000};  // to a complete ClientHello or HTTP head, from accept
   Milliseconds http_idle_timeout{60000};   // between requests of one connection
   Milliseconds connect_timeout{3000};
   Milliseconds idle_timeout{3600000};  // no byte either way
+  Milliseconds drain_timeout{5000};    // from SIGTERM until open connections are cut
 };
 
 enum class OnAuditFailure : std::uint8_t { deny, count };
@@ -122,11 +145,24 @@ struct Listen {
   Endpoint address;
   Transport transport = Transport::proxy;
   std::uint16_t service_port = 0;  // raw only: the registered port that calls mean; default: the listener's own
+  // Networks whose connections need no signed header: required with raw, whose callers are unknown. With proxy their
+  // headers may be unsigned, and then only the addresses in them count.
+  std::vector<Cidr> unsigned_from;
+  // The agents' addresses do not arrive as they are (masquerade): the header's claim about them is not compared.
+  bool translated = false;
 };
 
 // gateway:
 struct Gateway {
-  std::vector<Listen> listen;         // required, at least one
+  std::vector<Listen> listen;  // required, at least one
+  std::string name;            // required: this gateway as agents know it (egress.gateways[].name)
+  std::string namespace_name;  // key: namespace; of the workload, where Gateways and VirtualServices are seen
+  std::map<std::string, std::string> labels;  // of the workload, which selectors of Gateways are matched to
+  std::string locality;                       // "region/zone/subzone": endpoints nearest to it come first
+  Unrouted unrouted = Unrouted::direct;       // direct: to the name itself; deny. `gateway` is the agent's
+  std::string node_keys;              // directory of NODE.yaml files: {keys, addresses}; required but for transport raw
+  Milliseconds header_age{10000};     // a signed header is good for so long, clocks' difference included
+  TransportTls tls;                   // required with transport tls
   std::vector<Endpoint> resolvers;    // DNS servers, "10.0.0.10:53"; empty: those of /etc/resolv.conf
   std::vector<Cidr> forbidden_cidrs;  // refused as resolved addresses besides the special-purpose ranges
   std::vector<Cidr> permitted_cidrs;  // special-purpose ranges that names may resolve to after all

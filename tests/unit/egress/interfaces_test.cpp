@@ -32,7 +32,7 @@ TEST(Classify, says_when_the_patterns_contradict_each_other) {
 
 settings::AgentSettings with_gateway(const std::string& address) {
   settings::AgentSettings settings;
-  settings.egress.gateway.address = *IpAddress::parse(address);
+  settings.egress.gateways = {{.name = "gateway", .addresses = {{*IpAddress::parse(address), 15443}}}};
   settings.interception.internal_cidrs = {*Cidr::parse("10.0.0.0/8")};
   return settings;
 }
