@@ -24,6 +24,9 @@ void expect_common_defaults(const Node& node, const Limits& limits, const Audit&
   EXPECT_EQ(node.log_level, Node{}.log_level);
   EXPECT_EQ(limits.connections, Limits{}.connections);
   EXPECT_EQ(limits.connections_per_pod, Limits{}.connections_per_pod);
+  EXPECT_EQ(limits.connections_per_second, Limits{}.connections_per_second);
+  EXPECT_EQ(limits.connections_per_second_per_pod, Limits{}.connections_per_second_per_pod);
+  EXPECT_EQ(limits.drain_timeout, Limits{}.drain_timeout);
   EXPECT_EQ(limits.denials_per_second, Limits{}.denials_per_second);
   EXPECT_EQ(limits.first_bytes_timeout, Limits{}.first_bytes_timeout);
   EXPECT_EQ(limits.http_idle_timeout, Limits{}.http_idle_timeout);
@@ -68,7 +71,11 @@ TEST(AgentExample, loads_and_shows_the_defaults) {
   EXPECT_TRUE(result->interception.udp_allow.empty());
   EXPECT_EQ(result->egress.mode, Egress{}.mode);
   EXPECT_EQ(result->egress.ech, Egress{}.ech);
-  EXPECT_EQ(result->egress.gateway.transport, GatewayTarget{}.transport);
+  ASSERT_EQ(result->egress.gateways.size(), 1U);
+  EXPECT_EQ(result->egress.gateways[0].transport, GatewayTarget{}.transport);
+  EXPECT_EQ(result->egress.unrouted, Egress{}.unrouted);
+  EXPECT_EQ(result->egress.health.failures, GatewayHealth{}.failures);
+  EXPECT_EQ(result->egress.health.ejection, GatewayHealth{}.ejection);
   EXPECT_TRUE(result->egress.audit_namespaces.empty());
   ASSERT_EQ(result->pods.size(), 1U);
   EXPECT_EQ(result->pods[0].service_account, Pod{}.service_account);
@@ -82,6 +89,9 @@ TEST(GatewayExample, loads_and_shows_the_defaults) {
   EXPECT_TRUE(result->gateway.forbidden_cidrs.empty());
   EXPECT_TRUE(result->gateway.permitted_cidrs.empty());
   EXPECT_EQ(result->gateway.listen.front().transport, Listen{}.transport);
+  EXPECT_EQ(result->gateway.listen.front().translated, Listen{}.translated);
+  EXPECT_EQ(result->gateway.unrouted, Gateway{}.unrouted);
+  EXPECT_EQ(result->gateway.header_age, Gateway{}.header_age);
 }
 
 }  // namespace

@@ -9,8 +9,9 @@
 namespace sluice::settings {
 namespace {
 
-constexpr auto agent_base = "egress: {gateway: {address: \"10.0.0.7:15443\"}}\n";
-constexpr auto gateway_base = "gateway: {listen: [{address: \"0.0.0.0:15443\"}]}\n";
+constexpr auto agent_base = "egress: {gateways: [{name: g, addresses: [\"10.0.0.7:15443\"]}], key_file: /k}\n";
+constexpr auto gateway_base =
+    "gateway: {name: g, namespace: n, node_keys: /k, listen: [{address: \"0.0.0.0:15443\"}]}\n";
 
 struct Row {
   std::string yaml;
@@ -127,31 +128,57 @@ INSTANTIATE_TEST_SUITE_P(
         Row{with_gateway("interception: {inbound_replies: yes}\n"),
             "a.yaml:2: interception.inbound_replies: expected true or false, found \"yes\""}));
 
+std::string with_addresses(const std::string& addresses) {
+  return "egress: {key_file: /k, gateways: [{name: g, addresses: [" + addresses + "]}]}\n";
+}
+
+std::string with_egress(const std::string& yaml) {
+  return "egress:\n  gateways: [{name: g, addresses: [\"10.0.0.7:1\"]}]\n  key_file: /k\n" + yaml;
+}
+
+constexpr auto address_expected =
+    "a.yaml:1: egress.gateways[0].addresses[0]: expected \"ADDRESS[:PORT]\", IPv6 with a port in brackets, found the "
+    "text ";
+
 INSTANTIATE_TEST_SUITE_P(
     egress, AgentSettingsAreRefused,
-    testing::Values(Row{"node: {}\n", "a.yaml:1: egress.gateway.address: is required: the gateway's \"ADDRESS:PORT\""},
-                    Row{"egress: {gateway: {address: 10.0.0.7}}\n",
-                        "a.yaml:1: egress.gateway.address: has no port; transport proxy needs \"ADDRESS:PORT\""},
-                    Row{"egress: {gateway: {address: \"gateway:15443\"}}\n",
-                        "a.yaml:1: egress.gateway.address: expected \"ADDRESS[:PORT]\", IPv6 with a port in brackets, "
-                        "found the text "
-                        "\"gateway:15443\""},
-                    Row{"egress: {gateway: {address: \"0.0.0.0:15443\"}}\n",
-                        "a.yaml:1: egress.gateway.address: expected \"ADDRESS[:PORT]\", IPv6 with a port in brackets, "
-                        "found the text "
-                        "\"0.0.0.0:15443\""},
-                    Row{"egress: {gateway: {address: \"10.0.0.7:0\", transport: raw}}\n",
-                        "a.yaml:1: egress.gateway.address: expected \"ADDRESS[:PORT]\", IPv6 with a port in brackets, "
-                        "found the text "
-                        "\"10.0.0.7:0\""},
-                    Row{"egress: {gateway: {address: \"10.0.0.7:1\", transport: tls}}\n",
-                        "a.yaml:1: egress.gateway.transport: expected one of raw, proxy; found \"tls\""},
-                    Row{"egress: {mode: off, gateway: {address: \"10.0.0.7:1\"}}\n",
-                        "a.yaml:1: egress.mode: expected text; put \"off\" in quotes"},
-                    Row{"egress:\n  gateway: {address: \"10.0.0.7:1\"}\n  audit_namespaces: [Team_A]\n",
-                        "a.yaml:3: egress.audit_namespaces[0]: expected the name of a namespace, found \"Team_A\""},
-                    Row{"egress:\n  gateway: {address: \"10.0.0.7:1\"}\n  ech: maybe\n",
-                        "a.yaml:3: egress.ech: expected one of allow, deny; found \"maybe\""}));
+    testing::Values(
+        Row{"node: {}\n",
+            "a.yaml:1: egress.gateways: is required: at least one {name: NAME, addresses: [\"ADDRESS:PORT\"]}"},
+        Row{"egress: {gateways: [{addresses: [\"10.0.0.7:1\"]}], key_file: /k}\n",
+            "a.yaml:1: egress.gateways[0].name: is required: the gateway's Service as VirtualServices name it, like "
+            "istio-egressgateway.istio-system.svc.cluster.local"},
+        Row{"egress: {gateways: [{name: g}], key_file: /k}\n",
+            "a.yaml:1: egress.gateways[0].addresses: is required: at least one \"ADDRESS:PORT\" of the gateway"},
+        Row{with_addresses("10.0.0.7"),
+            "a.yaml:1: egress.gateways[0].addresses[0]: has no port; only transport raw goes to the port of the route: "
+            "use \"ADDRESS:PORT\""},
+        Row{with_addresses("\"gateway:15443\""), std::string(address_expected) + "\"gateway:15443\""},
+        Row{with_addresses("\"0.0.0.0:15443\""), std::string(address_expected) + "\"0.0.0.0:15443\""},
+        Row{with_addresses("\"10.0.0.7:0\""), std::string(address_expected) + "\"10.0.0.7:0\""},
+        Row{with_addresses("\"10.0.0.7:1\", \"10.0.0.7:1\""),
+            "a.yaml:1: egress.gateways[0].addresses[1]: 10.0.0.7:1 is there already: keep one of them"},
+        Row{"egress: {key_file: /k, gateways: [{name: g, addresses: [\"10.0.0.7:1\"]}, {name: g, addresses: "
+            "[\"10.0.0.8:1\"]}]}\n",
+            "a.yaml:1: egress.gateways[1].name: \"g\" is there already: give the addresses to one of them"},
+        Row{"egress: {gateways: [{name: g, addresses: [\"10.0.0.7:1\"]}]}\n",
+            "a.yaml:1: egress.key_file: is required with transport proxy and tls: the file with this node's key"},
+        Row{"egress:\n  key_file: /k\n  gateways: [{name: g, addresses: [\"10.0.0.7:1\"], transport: tls}]\n"
+            "  gateway_identity: spiffe://a/b\n  tls: {certificate_file: /c, key_file: /k}\n",
+            "a.yaml:5: egress.tls.ca_file: is required with transport tls: a PEM file with the roots of the other "
+            "side's certificates"},
+        Row{"egress:\n  key_file: /k\n  gateways: [{name: g, addresses: [\"10.0.0.7:1\"], transport: tls}]\n"
+            "  tls: {certificate_file: /c, key_file: /k, ca_file: /a}\n  gateway_identity: gateway\n",
+            "a.yaml:5: egress.gateway_identity: is required with transport tls: the URI in the gateway's certificate, "
+            "like spiffe://cluster.local/sluice/gateway"},
+        Row{with_egress("  health: {failures: 0}\n"),
+            "a.yaml:4: egress.health.failures: expected an integer from 1 to 1000, found \"0\""},
+        Row{with_egress("  unrouted: drop\n"),
+            "a.yaml:4: egress.unrouted: expected one of gateway, direct, deny; found \"drop\""},
+        Row{with_egress("  mode: off\n"), "a.yaml:4: egress.mode: expected text; put \"off\" in quotes"},
+        Row{with_egress("  audit_namespaces: [Team_A]\n"),
+            "a.yaml:4: egress.audit_namespaces[0]: expected the name of a namespace, found \"Team_A\""},
+        Row{with_egress("  ech: maybe\n"), "a.yaml:4: egress.ech: expected one of allow, deny; found \"maybe\""}));
 
 INSTANTIATE_TEST_SUITE_P(
     identity, AgentSettingsAreRefused,
@@ -191,22 +218,41 @@ INSTANTIATE_TEST_SUITE_P(
         Row{"node: {}\n", "g.yaml:1: gateway.listen: is required: at least one {address: \"0.0.0.0:15443\"}"},
         Row{std::string(gateway_base) + "egress: {}\n",
             "g.yaml:2: egress: is not a known key; known are admin, audit, gateway, limits, node, resources"},
-        Row{"gateway: {listen: [{address: 15443}]}\n",
+        Row{"gateway: {name: g, namespace: n, node_keys: /k, listen: [{address: 15443}]}\n",
             "g.yaml:1: gateway.listen[0].address: expected text; put \"15443\" in quotes"},
-        Row{"gateway: {listen: [{address: \"0.0.0.0:0\"}]}\n",
+        Row{"gateway: {name: g, namespace: n, node_keys: /k, listen: [{address: \"0.0.0.0:0\"}]}\n",
             "g.yaml:1: gateway.listen[0].address: expected \"ADDRESS:PORT\" like \"0.0.0.0:15443\", IPv6 in brackets, "
             "found the text \"0.0.0.0:0\""},
-        Row{"gateway: {listen: [{transport: raw}]}\n",
+        Row{"gateway: {name: g, namespace: n, node_keys: /k, listen: [{transport: raw, unsigned_from: "
+            "[10.0.0.0/8]}]}\n",
             "g.yaml:1: gateway.listen[0].address: is required: \"ADDRESS:PORT\" to listen on"},
-        Row{"gateway:\n  listen:\n  - {address: \"0.0.0.0:1\"}\n  - {address: \"0.0.0.0:1\", transport: raw}\n",
-            "g.yaml:4: gateway.listen[1]: 0.0.0.0:1 is listened on already: keep one of them"},
-        Row{"gateway: {listen: [{address: \"0.0.0.0:1\", service_port: 443}]}\n",
-            "g.yaml:1: gateway.listen[0].service_port: is for transport raw; with proxy the header names the port: "
-            "remove it"},
-        Row{"gateway: {listen: [{address: \"0.0.0.0:1\"}], resolvers: [\"10.0.0.10\"]}\n",
+        Row{"gateway:\n  name: g\n  namespace: n\n  node_keys: /k\n  listen:\n  - {address: \"0.0.0.0:1\"}\n  - "
+            "{address: \"0.0.0.0:1\", transport: raw, "
+            "unsigned_from: [10.0.0.0/8]}\n",
+            "g.yaml:7: gateway.listen[1]: 0.0.0.0:1 is listened on already: keep one of them"},
+        Row{"gateway: {name: g, namespace: n, node_keys: /k, listen: [{address: \"0.0.0.0:1\", service_port: 443}]}\n",
+            "g.yaml:1: gateway.listen[0].service_port: is for transport raw; with proxy and tls the header names the "
+            "port: remove it"},
+        Row{"gateway: {name: g, namespace: n, listen: [{address: \"0.0.0.0:1\", transport: raw}]}\n",
+            "g.yaml:1: gateway.listen[0].unsigned_from: is required with transport raw, whose callers are unknown: the "
+            "networks they are in"},
+        Row{"gateway: {name: g, namespace: n, listen: [{address: \"0.0.0.0:1\"}]}\n",
+            "g.yaml:1: gateway.node_keys: is required with transport proxy and tls: the directory with the nodes' "
+            "keys"},
+        Row{"gateway: {namespace: n, node_keys: /k, listen: [{address: \"0.0.0.0:1\"}]}\n",
+            "g.yaml:1: gateway.name: is required: this gateway as agents know it (egress.gateways[].name), like "
+            "istio-egressgateway.istio-system.svc.cluster.local"},
+        Row{"gateway: {name: g, node_keys: /k, listen: [{address: \"0.0.0.0:1\"}]}\n",
+            "g.yaml:1: gateway.namespace: is required: the namespace that this gateway runs in"},
+        Row{"gateway: {name: g, namespace: n, unrouted: gateway, node_keys: /k, listen: [{address: "
+            "\"0.0.0.0:1\"}]}\n",
+            "g.yaml:1: gateway.unrouted: expected one of direct, deny; found \"gateway\""},
+        Row{"gateway: {name: g, namespace: n, node_keys: /k, listen: [{address: \"0.0.0.0:1\"}], resolvers: "
+            "[\"10.0.0.10\"]}\n",
             "g.yaml:1: gateway.resolvers[0]: expected \"ADDRESS:PORT\" like \"10.0.0.10:53\", IPv6 in brackets, found "
             "the text \"10.0.0.10\""},
-        Row{"gateway: {listen: [{address: \"0.0.0.0:1\"}], permitted_cidrs: [0.0.0.0/0]}\n",
+        Row{"gateway: {name: g, namespace: n, node_keys: /k, listen: [{address: \"0.0.0.0:1\"}], permitted_cidrs: "
+            "[0.0.0.0/0]}\n",
             "g.yaml:1: gateway.permitted_cidrs[0]: \"0.0.0.0/0\" is every address: then a name could lead to the "
             "metadata service"}));
 
@@ -221,11 +267,23 @@ interception:
   guarded_cidrs: [10.9.9.0/24]
   udp_allow: ["10.0.0.10:53", "[fd00::/8]:53", "10.9.0.0/16:123"]
   inbound_replies: false
-egress: {mode: audit, audit_namespaces: [a, b], gateway: {address: "fd00::7", transport: raw}, ech: deny}
+egress:
+  mode: audit
+  audit_namespaces: [a, b]
+  gateways:
+  - {name: g1, addresses: ["fd00::7", "10.0.0.7:443"], transport: raw}
+  - {name: g2.ns.svc, addresses: ["[fd00::8]:15443"]}
+  - {name: g3, addresses: ["10.0.0.9:15443"], transport: tls}
+  health: {failures: 4, ejection_ms: 5}
+  unrouted: deny
+  key_file: /key
+  tls: {certificate_file: /tc, key_file: /tk, ca_file: /ta}
+  gateway_identity: spiffe://a/b
+  ech: deny
 identity:
   pods:
   - {namespace: ns, name: pod, uid: u, service_account: sa, labels: {a: b, "c/d": e}, addresses: [10.1.1.1, "fd00::9"], interface: veth0}
-limits: {connections: 1, connections_per_pod: 2, denials_per_second: 3, first_bytes_timeout_ms: 4, http_idle_timeout_ms: 5, connect_timeout_ms: 6, idle_timeout_ms: 7}
+limits: {connections: 1, connections_per_pod: 2, connections_per_second: 10, connections_per_second_per_pod: 11, denials_per_second: 3, first_bytes_timeout_ms: 4, http_idle_timeout_ms: 5, connect_timeout_ms: 6, idle_timeout_ms: 7, drain_timeout_ms: 8}
 audit: {path: /p, rotate_bytes: 5000, keep_files: 8, on_failure: count, key_file: /k, checkpoint_records: 9}
 admin: {socket: /s}
 )",
@@ -249,9 +307,23 @@ admin: {socket: /s}
   EXPECT_FALSE(s.interception.inbound_replies);
   EXPECT_EQ(s.egress.mode, Mode::audit);
   EXPECT_EQ(s.egress.audit_namespaces, (std::vector<std::string>{"a", "b"}));
-  EXPECT_EQ(s.egress.gateway.address, *IpAddress::parse("fd00::7"));
-  EXPECT_EQ(s.egress.gateway.port, 0);
-  EXPECT_EQ(s.egress.gateway.transport, Transport::raw);
+  ASSERT_EQ(s.egress.gateways.size(), 3U);
+  EXPECT_EQ(s.egress.gateways[0].name, "g1");
+  EXPECT_EQ(s.egress.gateways[0].addresses,
+            (std::vector{Endpoint{*IpAddress::parse("fd00::7"), 0}, *Endpoint::parse("10.0.0.7:443")}));
+  EXPECT_EQ(s.egress.gateways[0].transport, Transport::raw);
+  EXPECT_EQ(s.egress.gateways[1].name, "g2.ns.svc");
+  EXPECT_EQ(s.egress.gateways[1].addresses, std::vector{*Endpoint::parse("[fd00::8]:15443")});
+  EXPECT_EQ(s.egress.gateways[1].transport, Transport::proxy);
+  EXPECT_EQ(s.egress.gateways[2].transport, Transport::tls);
+  EXPECT_EQ(s.egress.health.failures, 4U);
+  EXPECT_EQ(s.egress.health.ejection, Milliseconds(5));
+  EXPECT_EQ(s.egress.unrouted, Unrouted::deny);
+  EXPECT_EQ(s.egress.key_file, "/key");
+  EXPECT_EQ(s.egress.tls.certificate_file, "/tc");
+  EXPECT_EQ(s.egress.tls.key_file, "/tk");
+  EXPECT_EQ(s.egress.tls.ca_file, "/ta");
+  EXPECT_EQ(s.egress.gateway_identity, "spiffe://a/b");
   EXPECT_EQ(s.egress.ech, EchPolicy::deny);
   ASSERT_EQ(s.pods.size(), 1U);
   EXPECT_EQ(s.pods[0].namespace_name, "ns");
@@ -263,11 +335,14 @@ admin: {socket: /s}
   EXPECT_EQ(s.pods[0].interface, "veth0");
   EXPECT_EQ(s.limits.connections, 1U);
   EXPECT_EQ(s.limits.connections_per_pod, 2U);
+  EXPECT_EQ(s.limits.connections_per_second, 10U);
+  EXPECT_EQ(s.limits.connections_per_second_per_pod, 11U);
   EXPECT_EQ(s.limits.denials_per_second, 3U);
   EXPECT_EQ(s.limits.first_bytes_timeout, Milliseconds(4));
   EXPECT_EQ(s.limits.http_idle_timeout, Milliseconds(5));
   EXPECT_EQ(s.limits.connect_timeout, Milliseconds(6));
   EXPECT_EQ(s.limits.idle_timeout, Milliseconds(7));
+  EXPECT_EQ(s.limits.drain_timeout, Milliseconds(8));
   EXPECT_EQ(s.audit.path, "/p");
   EXPECT_EQ(s.audit.rotate_bytes, 5000U);
   EXPECT_EQ(s.audit.keep_files, 8U);
@@ -277,24 +352,20 @@ admin: {socket: /s}
   EXPECT_EQ(s.admin.socket, "/s");
 }
 
-TEST(AgentSettings, a_gateway_address_may_have_a_port_in_both_families) {
-  const auto v6 = parse_agent("egress: {gateway: {address: \"[fd00::7]:15443\"}}", "a.yaml");
-  ASSERT_TRUE(v6.ok()) << v6.error().message();
-  EXPECT_EQ(v6->egress.gateway.address, *IpAddress::parse("fd00::7"));
-  EXPECT_EQ(v6->egress.gateway.port, 15443);
-  EXPECT_EQ(v6->egress.gateway.transport, Transport::proxy);
-}
-
 TEST(AgentSettings, the_node_is_named_after_the_host_unless_told) {
   const auto result = parse_agent(agent_base, "a.yaml");
   ASSERT_TRUE(result.ok());
   EXPECT_FALSE(result->node.name.empty());
 }
 
-TEST(GatewaySettings, a_raw_listener_means_its_own_port_unless_told) {
+TEST(GatewaySettings, every_value_arrives_and_a_raw_listener_means_its_own_port_unless_told) {
   const auto result = parse_gateway(
-      "gateway: {listen: [{address: \"0.0.0.0:443\", transport: raw}, {address: \"[::]:8443\", transport: raw, "
-      "service_port: 443}, {address: \"0.0.0.0:15443\"}], resolvers: [\"10.0.0.10:53\"], "
+      "gateway: {name: g, namespace: n, labels: {a: b}, locality: r/z, unrouted: deny, node_keys: /k, header_age_ms: "
+      "3, "
+      "tls: {certificate_file: /tc, key_file: /tk, ca_file: /ta}, listen: ["
+      "{address: \"0.0.0.0:443\", transport: raw, unsigned_from: [10.0.0.0/8]}, "
+      "{address: \"[::]:8443\", transport: raw, service_port: 443, unsigned_from: [0.0.0.0/0]}, "
+      "{address: \"0.0.0.0:15443\", translated: true}], resolvers: [\"10.0.0.10:53\"], "
       "forbidden_cidrs: [0.0.0.0/0], permitted_cidrs: [10.1.0.0/16]}",
       "g.yaml");
   ASSERT_TRUE(result.ok()) << result.error().message();
@@ -305,14 +376,25 @@ TEST(GatewaySettings, a_raw_listener_means_its_own_port_unless_told) {
   EXPECT_EQ(gateway.listen[1].address, *Endpoint::parse("[::]:8443"));
   EXPECT_EQ(gateway.listen[2].service_port, 0);
   EXPECT_EQ(gateway.listen[2].transport, Transport::proxy);
+  EXPECT_EQ(gateway.listen[0].unsigned_from, std::vector{*Cidr::parse("10.0.0.0/8")});
+  EXPECT_FALSE(gateway.listen[0].translated);
+  EXPECT_TRUE(gateway.listen[2].translated);
+  EXPECT_EQ(gateway.name, "g");
+  EXPECT_EQ(gateway.namespace_name, "n");
+  EXPECT_THAT(gateway.labels, testing::ElementsAre(testing::Pair("a", "b")));
+  EXPECT_EQ(gateway.locality, "r/z");
+  EXPECT_EQ(gateway.unrouted, Unrouted::deny);
+  EXPECT_EQ(gateway.node_keys, "/k");
+  EXPECT_EQ(gateway.header_age, Milliseconds(3));
+  EXPECT_EQ(gateway.tls.ca_file, "/ta");
   EXPECT_EQ(gateway.resolvers, std::vector{*Endpoint::parse("10.0.0.10:53")});
   EXPECT_EQ(gateway.forbidden_cidrs, std::vector{*Cidr::parse("0.0.0.0/0")});
   EXPECT_EQ(gateway.permitted_cidrs, std::vector{*Cidr::parse("10.1.0.0/16")});
 }
 
 TEST(Settings, the_fault_that_comes_first_in_the_file_is_reported) {
-  const auto result = parse_agent(
-      "egress: {gateway: {address: \"10.0.0.7:1\"}}\nlimits:\n  connections: 0\nnode:\n  threads: 0\n", "a.yaml");
+  const auto result =
+      parse_agent(std::string(agent_base) + "limits:\n  connections: 0\nnode:\n  threads: 0\n", "a.yaml");
   ASSERT_FALSE(result.ok());
   EXPECT_THAT(result.error().message(), testing::StartsWith("a.yaml:3: limits.connections: "));
 }
