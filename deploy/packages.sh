@@ -7,12 +7,12 @@ build=(
   bpftool libbpf-dev libelf-dev zlib1g-dev linux-libc-dev
   libssl-dev libnl-3-dev libnl-route-3-dev libspdlog-dev libfmt-dev
   libboost1.81-dev libboost-json1.81-dev libboost-url1.81-dev
-  libc-ares-dev libyaml-cpp-dev libcli11-dev prometheus-cpp-dev
+  libc-ares-dev libyaml-cpp-dev libcli11-dev prometheus-cpp-dev libre2-dev libnghttp2-dev
   libgtest-dev libgmock-dev libbenchmark-dev
 )
 scene=( # what the demo and the network tests play with
   git iproute2 iputils-ping util-linux procps nftables tcpdump curl openssl ca-certificates
-  nginx-light libnginx-mod-stream dnsmasq-base python3 python3-pytest python3-scapy
+  nginx-light libnginx-mod-stream haproxy dnsmasq-base python3 python3-pytest python3-scapy
 )
 
 missing=()

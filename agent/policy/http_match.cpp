@@ -1,0 +1,134 @@
+#include "policy/http_match.h"
+
+#include <re2/re2.h>
+
+#include <algorithm>
+
+namespace sluice {
+namespace {
+
+// Bounds what one expression may take when it runs.
+constexpr std::int64_t regex_memory_bytes = 1 << 20;
+
+char lower(char c) {
+  return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+}
+
+bool equal(std::string_view left, std::string_view right, bool ignore_case) {
+  if (!ignore_case) return left == right;
+  return std::equal(left.begin(), left.end(), right.begin(), right.end(),
+                    [](char a, char b) { return lower(a) == lower(b); });
+}
+
+std::string_view trim(std::string_view text) {
+  while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
+  while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) text.remove_suffix(1);
+  return text;
+}
+
+// The values of a field, joined by commas (RFC 9110 section 5.2); nullopt when it is not there.
+std::optional<std::string> find_field(std::string_view fields, std::string_view name) {
+  std::optional<std::string> found;
+  while (!fields.empty()) {
+    const auto end = std::min(fields.find('\n'), fields.size());
+    auto line = fields.substr(0, end);
+    fields.remove_prefix(std::min(end + 1, fields.size()));
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    const auto colon = line.find(':');
+    if (colon == line.npos || !equal(line.substr(0, colon), name, true)) continue;
+    const auto value = trim(line.substr(colon + 1));
+    if (found)
+      found->append(",").append(value);
+    else
+      found = value;
+  }
+  return found;
+}
+
+// The first value of a query parameter, as it was sent (not percent-decoded), as Envoy compares it.
+std::optional<std::string> find_parameter(std::string_view query, std::string_view name) {
+  while (!query.empty()) {
+    const auto end = std::min(query.find('&'), query.size());
+    const auto pair = query.substr(0, end);
+    query.remove_prefix(std::min(end + 1, query.size()));
+    const auto equals = std::min(pair.find('='), pair.size());
+    if (pair.substr(0, equals) == name) return std::string(pair.substr(std::min(equals + 1, pair.size())));
+  }
+  return std::nullopt;
+}
+
+bool is_everything(const StringMatch& uri) {
+  return (uri.kind == StringMatch::Kind::prefix && uri.value == "/") ||
+         (uri.kind == StringMatch::Kind::regex && (uri.value == ".*" || uri.value == "*"));
+}
+
+}  // namespace
+
+TextMatcher::TextMatcher(const StringMatch& match, bool ignore_case) : match_(match), ignore_case_(ignore_case) {
+  if (match_.kind != StringMatch::Kind::regex) return;
+  re2::RE2::Options options;
+  options.set_log_errors(false);
+  options.set_max_mem(regex_memory_bytes);
+  regex_ = std::make_shared<const re2::RE2>(match_.value, options);
+}
+
+bool TextMatcher::matches(std::string_view text) const {
+  switch (match_.kind) {
+    case StringMatch::Kind::present:
+      return true;
+    case StringMatch::Kind::exact:
+      return equal(text, match_.value, ignore_case_);
+    case StringMatch::Kind::prefix:
+      return equal(text.substr(0, match_.value.size()), match_.value, ignore_case_);
+    case StringMatch::Kind::regex:
+      return regex_->ok() && re2::RE2::FullMatch(re2::StringPiece(text.data(), text.size()), *regex_);
+  }
+  return false;
+}
+
+HttpMatcher::HttpMatcher(const HttpMatch& match)
+    : headers_(compile("headers", match.headers)),
+      without_headers_(compile("withoutHeaders", match.without_headers)),
+      query_params_(compile("queryParams", match.query_params)) {
+  if (match.uri) parts_.emplace_back("uri", TextMatcher(*match.uri, match.ignore_uri_case));
+  if (match.scheme) parts_.emplace_back("scheme", TextMatcher(*match.scheme));
+  if (match.method) parts_.emplace_back("method", TextMatcher(*match.method));
+  if (match.authority) parts_.emplace_back("authority", TextMatcher(*match.authority));
+  catch_all_ = (!match.uri || is_everything(*match.uri)) && !match.scheme && !match.method && !match.authority &&
+               headers_.empty() && without_headers_.empty() && query_params_.empty();
+}
+
+std::vector<HttpMatcher::Named> HttpMatcher::compile(
+    std::string_view kind, const std::vector<std::pair<std::string, StringMatch>>& matches) {
+  std::vector<Named> compiled;
+  compiled.reserve(matches.size());
+  for (const auto& [name, match] : matches) {
+    compiled.push_back({name, std::string(kind) + "." + name, TextMatcher(match)});
+  }
+  return compiled;
+}
+
+std::string_view HttpMatcher::first_mismatch(const HttpRequest& request) const {
+  for (const auto& [field, matcher] : parts_) {
+    const auto text = field == "uri"      ? request.path
+                      : field == "scheme" ? std::string_view("http")
+                      : field == "method" ? request.method
+                                          : request.authority;
+    if (!matcher.matches(text)) return field;
+  }
+  for (const auto& header : headers_) {
+    const auto value = find_field(request.fields, header.name);
+    if (!value || !header.matcher.matches(*value)) return header.field;
+  }
+  for (const auto& header : without_headers_) {
+    const auto value = find_field(request.fields, header.name);
+    if (value && header.matcher.matches(*value)) return header.field;
+  }
+  for (const auto& parameter : query_params_) {
+    const auto value = find_parameter(request.query, parameter.name);
+    if (!value || !parameter.matcher.matches(*value)) return parameter.field;
+  }
+  return {};
+}
+
+}  // namespace sluice
