@@ -98,8 +98,8 @@ HttpMatcher::HttpMatcher(const HttpMatch& match)
                headers_.empty() && without_headers_.empty() && query_params_.empty();
 }
 
-std::vector<HttpMatcher::Named> HttpMatcher::compile(
-    std::string_view kind, const std::vector<std::pair<std::string, StringMatch>>& matches) {
+std::vector<HttpMatcher::Named> HttpMatcher::compile(std::string_view kind,
+                                                     const std::vector<std::pair<std::string, StringMatch>>& matches) {
   std::vector<Named> compiled;
   compiled.reserve(matches.size());
   for (const auto& [name, match] : matches) {

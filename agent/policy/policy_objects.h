@@ -9,10 +9,10 @@
 namespace sluice {
 
 struct PolicyObjects {
-  std::vector<Service> services;
-  std::vector<Gateway> gateways;
-  std::vector<VirtualService> virtual_services;
-  std::vector<DestinationRule> destination_rules;
+  std::vector<Service> services{};
+  std::vector<Gateway> gateways{};
+  std::vector<VirtualService> virtual_services{};
+  std::vector<DestinationRule> destination_rules{};
 };
 
 }  // namespace sluice

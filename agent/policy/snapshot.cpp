@@ -205,11 +205,14 @@ Reason Snapshot::Index::why_name_denied(const Call& call, const Sight& sight, Po
   return elsewhere != nullptr ? Reason::port_not_registered : Reason::host_not_registered;
 }
 
-std::shared_ptr<const Snapshot> Snapshot::compile(std::vector<Service> services) {
-  return std::shared_ptr<const Snapshot>(new Snapshot(std::move(services)));
+std::shared_ptr<const Snapshot> Snapshot::compile(PolicyObjects objects, Vantage vantage) {
+  return std::shared_ptr<const Snapshot>(new Snapshot(std::move(objects), std::move(vantage)));
 }
 
-Snapshot::Snapshot(std::vector<Service> services) : index_(std::make_unique<const Index>(std::move(services))) {}
+Snapshot::Snapshot(PolicyObjects objects, Vantage vantage)
+    : index_(std::make_unique<const Index>(std::move(objects.services))),
+      routing_(std::move(objects.gateways), std::move(objects.virtual_services), std::move(objects.destination_rules),
+               std::move(vantage)) {}
 Snapshot::~Snapshot() = default;
 
 Verdict Snapshot::decide(const Request& request) const {
@@ -230,6 +233,48 @@ Inspection Snapshot::inspect(std::string_view pod_namespace, const IpAddress& de
   const PortKinds on_port = index_->kinds_on(port, any_kind, sight);
   if ((on_port & named_kinds) != 0) return Inspection::sniff;
   return (on_port & only(PortKind::tcp_anywhere)) != 0 ? Inspection::opaque : Inspection::refuse;
+}
+
+RouteQuery Snapshot::route_query(const Request& request, const Verdict& verdict, const Caller& caller) const {
+  const auto kind = kind_of(*verdict.service, *verdict.port);
+  RouteQuery query;
+  query.kind = kind == PortKind::tls ? RouteKind::tls : kind == PortKind::http ? RouteKind::http : RouteKind::tcp;
+  if (query.kind != RouteKind::tcp) query.host = request.host;
+  query.service_hosts = &verdict.service->hosts;
+  query.pod_namespace = request.pod_namespace;
+  query.pod_labels = caller.labels;
+  query.destination = request.destination;
+  query.port = caller.gateway_port != 0 ? caller.gateway_port : request.port;
+  query.http = caller.http;
+  query.pick = caller.pick;
+  return query;
+}
+
+Route Snapshot::route(const Request& request, const Verdict& verdict, const Caller& caller) const {
+  return routing_.route(route_query(request, verdict, caller));
+}
+
+const Routing& Snapshot::routing() const {
+  return routing_;
+}
+
+Verdict Snapshot::find_destination(std::string_view pod_namespace, std::string_view host, std::uint16_t port,
+                                   std::uint16_t dialled) const {
+  const Index& index = *index_;
+  const Sight sight = index.scopes.from(pod_namespace);
+  const auto patterns = index.hosts.match(host);
+  const Request request{pod_namespace, {}, port, Sniffed::none, host};
+  const auto port_of = [&](const Index::Registration& one) {
+    const auto& ports = index.services[one.service].ports;
+    if (port == 0 && ports.size() == 1) return std::uint32_t{0};
+    return index.ports.find_in(one.ports, port != 0 ? port : dialled, any_kind);
+  };
+  const auto* found =
+      index.find_host({request, PortKind::tls, patterns.ids()}, sight,
+                      [&](const Index::Registration& one) { return port_of(one) != PortIndex::absent; });
+  if (!found) return {Reason::no_gateway_route, nullptr, nullptr};
+  const Service& service = index.services[found->service];
+  return {Reason::registered, &service, &service.ports[port_of(*found)]};
 }
 
 std::vector<PortRule> Snapshot::port_rules() const {

@@ -9,7 +9,9 @@
 #include <vector>
 
 #include "base/ip.h"
+#include "policy/policy_objects.h"
 #include "policy/reason.h"
+#include "policy/routing.h"
 #include "policy/service.h"
 
 namespace sluice {
@@ -53,8 +55,9 @@ struct PortRule {
 
 class Snapshot {
  public:
-  // Compiles `services`, whose order does not matter. The result is complete: nothing is computed lazily.
-  static std::shared_ptr<const Snapshot> compile(std::vector<Service> services);
+  // Compiles `objects`, whose order does not matter, as seen from `vantage`. The result is complete: nothing is
+  // computed lazily.
+  static std::shared_ptr<const Snapshot> compile(PolicyObjects objects, Vantage vantage = Vantage::mesh());
 
   ~Snapshot();
   Snapshot(const Snapshot&) = delete;
@@ -92,6 +95,25 @@ class Snapshot {
   // Sniffed::none, whatever is `refuse` is denied by it.
   Inspection inspect(std::string_view pod_namespace, const IpAddress& destination, std::uint16_t port) const;
 
+  // What is known of a call besides its request, for rules that look further than names.
+  struct Caller {
+    const Labels* labels = nullptr;     // of the pod; null: not known
+    std::uint16_t gateway_port = 0;     // at a gateway: of the server that the call came to
+    const HttpRequest* http = nullptr;  // the request's head; null when there is none
+    std::uint64_t pick = 0;             // chooses among weights
+  };
+  // The way of a call that `verdict` of this snapshot allowed, by the VirtualServices of its vantage (see Routing).
+  Route route(const Request& request, const Verdict& verdict, const Caller& caller) const;
+  // The same facts, for who wants to ask more (Routing::misses).
+  RouteQuery route_query(const Request& request, const Verdict& verdict, const Caller& caller) const;
+  const Routing& routing() const;
+
+  // The service that a destination of a VirtualService names, among those exported to `pod_namespace`: the one with
+  // exactly this host, or else the most specific wildcard, the oldest of them; its port `port`, or with 0 its only one,
+  // or else `dialled` if it has that. `reason` is no_gateway_route when there is none.
+  Verdict find_destination(std::string_view pod_namespace, std::string_view host, std::uint16_t port,
+                           std::uint16_t dialled) const;
+
   // Every registered port once, ascending, whatever namespace it is exported to: the namespace is the agent's part.
   std::vector<PortRule> port_rules() const;
 
@@ -104,8 +126,9 @@ class Snapshot {
 
  private:
   struct Index;
-  explicit Snapshot(std::vector<Service> services);
+  Snapshot(PolicyObjects objects, Vantage vantage);
   std::unique_ptr<const Index> index_;
+  Routing routing_;
 };
 
 }  // namespace sluice

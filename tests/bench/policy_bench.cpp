@@ -57,7 +57,7 @@ std::vector<std::string> make_names(std::size_t hosts, Asked asked) {
 
 void decide(benchmark::State& state, Asked asked) {
   const auto hosts = static_cast<std::size_t>(state.range(0));
-  const auto snapshot = Snapshot::compile(make_services(hosts));
+  const auto snapshot = Snapshot::compile({.services = make_services(hosts)});
   const auto names = make_names(hosts, asked);
   Request request{"team-1", IpAddress::parse("203.0.113.9").value(), 443, Sniffed::tls, {}};
   std::size_t next = 0;
@@ -77,7 +77,7 @@ BENCHMARK_CAPTURE(decide, miss, Asked::miss)->Arg(10)->Arg(1'000)->Arg(100'000);
 
 // The longest name there is, all dots: what a pod can make the lookup cost at most.
 void decide_longest_name(benchmark::State& state) {
-  const auto snapshot = Snapshot::compile(make_services(static_cast<std::size_t>(state.range(0))));
+  const auto snapshot = Snapshot::compile({.services = make_services(static_cast<std::size_t>(state.range(0)))});
   std::string name;
   while (name.size() < 254) name += "a.";
   name += 'a';
@@ -92,7 +92,7 @@ void compile(benchmark::State& state) {
     state.PauseTiming();
     auto copy = services;
     state.ResumeTiming();
-    auto snapshot = Snapshot::compile(std::move(copy));
+    auto snapshot = Snapshot::compile({.services = std::move(copy)});
     benchmark::DoNotOptimize(snapshot);
     state.PauseTiming();
     snapshot.reset();

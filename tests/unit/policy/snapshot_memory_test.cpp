@@ -64,7 +64,7 @@ std::string host_name(std::size_t number) {
 std::size_t measure(std::vector<Service> services) {
   services.shrink_to_fit();
   const std::size_t before = live_bytes;
-  const auto snapshot = Snapshot::compile(std::move(services));
+  const auto snapshot = Snapshot::compile({.services = std::move(services)});
   const std::size_t used = live_bytes - before;
   EXPECT_EQ(snapshot->host_count(), host_count);
   EXPECT_NEAR(static_cast<double>(snapshot->index_bytes()), static_cast<double>(used), static_cast<double>(used) / 20);

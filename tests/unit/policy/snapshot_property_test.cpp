@@ -272,7 +272,7 @@ TEST(SnapshotProperties, decides_as_the_reference_does) {
   for (unsigned seed = 0; seed < worlds; ++seed) {
     World world(seed);
     const Reference reference(world.services());
-    const auto snapshot = Snapshot::compile(world.services());
+    const auto snapshot = Snapshot::compile({.services = world.services()});
     for (int number = 0; number < calls; ++number) {
       std::string host;
       const auto request = world.request(host);
@@ -296,8 +296,8 @@ TEST(SnapshotProperties, decides_as_the_reference_does) {
 TEST(SnapshotProperties, the_order_of_services_does_not_matter) {
   for (unsigned seed = 0; seed < worlds; ++seed) {
     World world(seed);
-    const auto one = Snapshot::compile(world.services());
-    const auto other = Snapshot::compile(world.shuffled());
+    const auto one = Snapshot::compile({.services = world.services()});
+    const auto other = Snapshot::compile({.services = world.shuffled()});
     for (int number = 0; number < calls; ++number) {
       std::string host;
       const auto request = world.request(host);
@@ -310,7 +310,7 @@ TEST(SnapshotProperties, inspect_agrees_with_an_unread_call) {
   std::array<int, 3> seen{};
   for (unsigned seed = 0; seed < worlds; ++seed) {
     World world(seed);
-    const auto snapshot = Snapshot::compile(world.services());
+    const auto snapshot = Snapshot::compile({.services = world.services()});
     for (int number = 0; number < calls; ++number) {
       std::string host;
       auto request = world.request(host);
@@ -332,7 +332,7 @@ TEST(SnapshotProperties, inspect_agrees_with_an_unread_call) {
 TEST(SnapshotProperties, what_is_allowed_passes_the_port_rules) {
   for (unsigned seed = 0; seed < worlds; ++seed) {
     World world(seed);
-    const auto snapshot = Snapshot::compile(world.services());
+    const auto snapshot = Snapshot::compile({.services = world.services()});
     const auto rules = snapshot->port_rules();
     ASSERT_TRUE(std::is_sorted(rules.begin(), rules.end(),
                                [](const PortRule& left, const PortRule& right) { return left.port < right.port; }));
@@ -352,7 +352,7 @@ TEST(SnapshotProperties, what_is_allowed_passes_the_port_rules) {
 
 TEST(SnapshotProperties, many_threads_may_ask_one_snapshot) {
   World world(7);
-  const auto snapshot = Snapshot::compile(world.services());
+  const auto snapshot = Snapshot::compile({.services = world.services()});
   std::vector<std::string> hosts(200);
   std::vector<Request> requests;
   std::vector<std::string> expected;

@@ -30,7 +30,7 @@ using testing::IsEmpty;
 // A policy with one way to ask it: the rule that allows, or the reason.
 class Policy {
  public:
-  Policy(std::initializer_list<Service> services) : snapshot_(Snapshot::compile(services)) {}
+  Policy(std::initializer_list<Service> services) : snapshot_(Snapshot::compile({.services = services})) {}
 
   std::string operator()(const Request& request) const { return outcome(snapshot_->decide(request)); }
   Inspection inspect(std::string_view from, std::string_view to, std::uint16_t port) const {
@@ -425,7 +425,7 @@ TEST(Snapshot, is_immutable_once_compiled) {
 }
 
 TEST(Snapshot, a_verdict_outlives_the_policy_that_replaced_its_own) {
-  auto current = Snapshot::compile({external_api()});
+  auto current = Snapshot::compile({.services = {external_api()}});
   const auto held = current;
   const auto verdict = held->decide(tls("app", "api.external-service.com"));
   current = Snapshot::compile({});

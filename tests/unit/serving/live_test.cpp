@@ -39,7 +39,7 @@ std::shared_ptr<const Snapshot> allowing(std::vector<std::string> hosts) {
   service.name = "entry";
   service.hosts = std::move(hosts);
   service.ports = {{443, 443, Protocol::tls, "tls"}};
-  return Snapshot::compile({service});
+  return Snapshot::compile({.services = {service}});
 }
 
 TEST(LiveTable, admits_up_to_its_limit_and_again_when_a_place_is_free) {

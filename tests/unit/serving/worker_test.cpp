@@ -27,7 +27,7 @@ std::shared_ptr<const Snapshot> policy_for(const std::string& host) {
   service.name = "entry";
   service.hosts = {host};
   service.ports = {{443, 443, Protocol::tls, "tls"}};
-  return Snapshot::compile({service});
+  return Snapshot::compile({.services = {service}});
 }
 
 class WatchedCall final : public Live {

@@ -1,0 +1,93 @@
+#include "policy/gateway_binding.h"
+
+#include <algorithm>
+#include <optional>
+
+#include "policy/host_match.h"
+#include "policy/routing.h"
+
+namespace sluice {
+namespace {
+
+constexpr std::uint8_t only(RouteKind kind) {
+  return static_cast<std::uint8_t>(1U << static_cast<unsigned>(kind));
+}
+
+std::uint8_t kinds_of(const GatewayServer& server) {
+  const bool names_tls = server.protocol == ServerProtocol::https || server.protocol == ServerProtocol::tls;
+  if (server.tls == ServerTlsMode::istio_mutual) {
+    const auto tcp = only(RouteKind::tcp);
+    return server.protocol == ServerProtocol::https ? static_cast<std::uint8_t>(tcp | only(RouteKind::http)) : tcp;
+  }
+  if (names_tls)
+    return server.tls.value_or(ServerTlsMode::passthrough) == ServerTlsMode::passthrough ? only(RouteKind::tls) : 0;
+  if (server.protocol == ServerProtocol::tcp || server.protocol == ServerProtocol::mongo) return only(RouteKind::tcp);
+  return only(RouteKind::http);
+}
+
+// The narrower of two names that overlap (pkg/config/host/names.go, Intersection).
+std::optional<std::string> intersect(const std::string& left, const std::string& right) {
+  if (left == right) return left;
+  const auto covers = [](const std::string& wide, const std::string& narrow) {
+    return is_wildcard(wide) && std::string_view(narrow).substr(is_wildcard(narrow) ? 1 : 0).ends_with(wide.substr(1));
+  };
+  if (covers(left, right)) return right;
+  if (covers(right, left)) return left;
+  return std::nullopt;
+}
+
+bool is_selected(const Gateway& gateway, const Labels& labels) {
+  return std::all_of(gateway.selector.begin(), gateway.selector.end(), [&](const auto& label) {
+    const auto found = labels.find(label.first);
+    return found != labels.end() && found->second == label.second;
+  });
+}
+
+template <typename Rules>
+bool any_match_names(const Rules& rules, const std::string& gateway) {
+  for (const auto& rule : rules) {
+    for (const auto& match : rule.matches) {
+      if (match.gateways &&
+          std::find(match.gateways->begin(), match.gateways->end(), gateway) != match.gateways->end()) {
+        return true;
+      }
+    }
+  }
+  return false;
+}
+
+bool names(const VirtualService& service, const std::string& gateway) {
+  return std::find(service.gateways.begin(), service.gateways.end(), gateway) != service.gateways.end() ||
+         any_match_names(service.http, gateway) || any_match_names(service.tls, gateway) ||
+         any_match_names(service.tcp, gateway);
+}
+
+}  // namespace
+
+std::vector<BoundServer> bind_servers(const std::vector<Gateway>& gateways, const Labels& labels,
+                                      const VirtualService& service) {
+  std::vector<BoundServer> bound;
+  for (const auto& gateway : gateways) {
+    const auto name = gateway.object.to_string();
+    if (!names(service, name) || !is_selected(gateway, labels)) continue;
+    for (const auto& server : gateway.servers) {
+      const auto kinds = kinds_of(server);
+      if (kinds == 0) continue;
+      for (const auto& [namespace_name, host] : server.hosts) {
+        if (namespace_name != "*" && namespace_name != service.object.namespace_name) continue;
+        for (const auto& wanted : service.hosts) {
+          if (auto shared = intersect(host, wanted)) bound.push_back({server.port, kinds, *std::move(shared), name});
+        }
+      }
+    }
+  }
+  return bound;
+}
+
+bool serves_host(const BoundServer& server, std::string_view host, const std::vector<std::string>& service_hosts) {
+  if (!host.empty()) return host_matches(server.host, host);
+  return std::any_of(service_hosts.begin(), service_hosts.end(),
+                     [&](const std::string& one) { return intersect(server.host, one).has_value(); });
+}
+
+}  // namespace sluice
