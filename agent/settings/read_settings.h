@@ -7,6 +7,13 @@
 
 namespace sluice::settings {
 
+// The whole of a file of at most `max_bytes`.
+Result<std::string> read_file(const std::string& path, std::size_t max_bytes);
+// The one document of a file's text. Duplicate keys are faults of it.
+Result<yaml::Document> parse_document(std::string_view text, const std::string& path);
+// The first of `faults` in the file, as "FILE:LINE: key: what is wrong".
+std::optional<Error> first_error(const std::string& path, const std::vector<yaml::Fault>& faults);
+
 AgentSettings read_agent(const yaml::Node& root, yaml::Context& context);
 GatewaySettings read_gateway(const yaml::Node& root, yaml::Context& context);
 
