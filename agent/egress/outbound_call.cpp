@@ -25,8 +25,8 @@ net::Task<void> OutboundCall::serve(std::shared_ptr<const identity::PodTable> po
 
 bool OutboundCall::identify(const identity::PodTable& pods) {
   boost::system::error_code error;
-  const auto source = client_.remote_endpoint(error);
-  const auto destination = error ? net::Tcp::endpoint() : client_.local_endpoint(error);
+  const auto source = client_->socket().remote_endpoint(error);
+  const auto destination = error ? net::Tcp::endpoint() : client_->socket().local_endpoint(error);
   record_.protocol = "tcp";
   record_.source = net::to_endpoint(source);
   // The listener is transparent: our end of the connection has the address that the pod dialled.
@@ -43,13 +43,13 @@ bool OutboundCall::identify(const identity::PodTable& pods) {
 }
 
 net::Task<void> OutboundCall::serve_sniffed() {
-  auto read = co_await relay::read_first_bytes(client_, {}, limits_.first_bytes_timeout);
+  auto read = co_await relay::read_first_bytes(*client_, {}, limits_.first_bytes_timeout);
   if (auto* bad = std::get_if<relay::Unreadable>(&read)) co_return co_await serve_unreadable(std::move(*bad));
   auto first = std::get<relay::FirstBytes>(std::move(read));
   note(first);
   if (first.sniffed != Sniffed::http) co_return co_await serve_bytes(first.sniffed, std::move(first.bytes));
   const relay::HttpLimits limits{limits_.first_bytes_timeout, limits_.http_idle_timeout, limits_.idle_timeout};
-  record_closed(co_await relay::relay_http(client_, std::move(first), *this, limits, worker_.pipes(), totals_));
+  record_closed(co_await relay::relay_http(*client_, std::move(first), *this, limits, worker_.pipes(), totals_));
 }
 
 net::Task<void> OutboundCall::serve_bytes(Sniffed sniffed, std::vector<std::uint8_t> bytes) {
@@ -73,21 +73,21 @@ net::Task<void> OutboundCall::send_and_tunnel(std::vector<std::uint8_t> bytes) {
   totals_.sent += bytes.size();
   // One write, and so one segment where it fits: header and hello travel together.
   bytes.insert(bytes.begin(), header_.begin(), header_.end());
-  const bool sent = co_await net::write_all(*upstream_, bytes);
+  const bool sent = co_await upstream_->write_all(bytes);
   if (!sent) {
-    net::reset(client_);
+    client_->reset();
     co_return record_closed(relay::End::upstream_reset);
   }
   co_await run_tunnel();
 }
 
-net::Task<std::variant<net::Tcp::socket*, relay::HttpDenial>> OutboundCall::route(const wire::RequestHead& head) {
+net::Task<std::variant<net::Stream*, relay::HttpDenial>> OutboundCall::route(const wire::RequestHead& head) {
   note(head);
   // The connection to the gateway stands for one name; another name gets another connection and header.
-  if (upstream_ && (upstream_host_ != host_ || !net::is_quiet(*upstream_))) upstream_.reset();
+  if (upstream_ && (upstream_host_ != host_ || !upstream_->is_quiet())) upstream_.reset();
   if (upstream_) {
     const auto refusal = decide(Sniffed::http);
-    if (!refusal && record_allowed(Reason::registered, observe::Decision::allow)) co_return &*upstream_;
+    if (!refusal && record_allowed(Reason::registered, observe::Decision::allow)) co_return upstream_.get();
     upstream_.reset();
   }
   if (const auto refusal = co_await decide_and_connect(Sniffed::http)) {
@@ -96,8 +96,8 @@ net::Task<std::variant<net::Tcp::socket*, relay::HttpDenial>> OutboundCall::rout
   }
   upstream_host_ = host_;
   // A gateway that is gone already shows when the request itself is sent.
-  co_await net::write_all(*upstream_, header_);
-  co_return &*upstream_;
+  co_await upstream_->write_all(header_);
+  co_return upstream_.get();
 }
 
 void OutboundCall::refuse_unreadable(const relay::Unreadable& unreadable) {
@@ -130,7 +130,7 @@ net::Task<std::optional<OutboundCall::Refusal>> OutboundCall::connect_gateway() 
   if (const auto* failed = std::get_if<net::DialError>(&dialled)) {
     co_return Refusal{Reason::gateway_unreachable, "gateway " + failed->message};
   }
-  upstream_.emplace(std::get<net::Tcp::socket>(std::move(dialled)));
+  upstream_ = std::make_unique<net::PlainStream>(std::get<net::Tcp::socket>(std::move(dialled)));
   if (!record_allowed(Reason::registered, observe::Decision::allow)) {
     co_return Refusal{Reason::audit_unavailable, "the audit log cannot be written"};
   }
@@ -144,7 +144,7 @@ net::Task<std::optional<OutboundCall::Refusal>> OutboundCall::connect_direct(Rea
     co_return Refusal{failed->kind == net::DialFailure::timeout ? Reason::upstream_timeout : Reason::upstream_refused,
                       failed->message};
   }
-  upstream_.emplace(std::get<net::Tcp::socket>(std::move(dialled)));
+  upstream_ = std::make_unique<net::PlainStream>(std::get<net::Tcp::socket>(std::move(dialled)));
   header_.clear();
   record_.gateway.clear();
   record_.route = "direct";

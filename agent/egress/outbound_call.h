@@ -39,7 +39,7 @@ class OutboundCall final : public serving::Call, private relay::HttpJudge {
   net::Task<void> send_and_tunnel(std::vector<std::uint8_t> bytes);
 
   // relay::HttpJudge
-  net::Task<std::variant<net::Tcp::socket*, relay::HttpDenial>> route(const wire::RequestHead& head) override;
+  net::Task<std::variant<net::Stream*, relay::HttpDenial>> route(const wire::RequestHead& head) override;
   void refuse_unreadable(const relay::Unreadable& unreadable) override;
 
   // Judges, connects and records: afterwards `upstream_` takes the call's first byte. In mode audit a denial becomes a

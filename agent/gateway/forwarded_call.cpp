@@ -35,7 +35,7 @@ net::Task<void> ForwardedCall::serve() {
   if (snapshot->inspect(pod_namespace_, destination.address, destination.port) != Inspection::sniff) {
     co_return co_await serve_bytes(Sniffed::none, std::move(behind));
   }
-  auto read = co_await relay::read_first_bytes(client_, std::move(behind), limits_.first_bytes_timeout);
+  auto read = co_await relay::read_first_bytes(*client_, std::move(behind), limits_.first_bytes_timeout);
   if (const auto* bad = std::get_if<relay::Unreadable>(&read)) {
     co_return co_await refuse(bad->sniffed, bad->reason, bad->detail);
   }
@@ -43,25 +43,25 @@ net::Task<void> ForwardedCall::serve() {
   note(first);
   if (first.sniffed != Sniffed::http) co_return co_await serve_bytes(first.sniffed, std::move(first.bytes));
   const relay::HttpLimits limits{limits_.first_bytes_timeout, limits_.http_idle_timeout, limits_.idle_timeout};
-  record_closed(co_await relay::relay_http(client_, std::move(first), *this, limits, worker_.pipes(), totals_));
+  record_closed(co_await relay::relay_http(*client_, std::move(first), *this, limits, worker_.pipes(), totals_));
 }
 
 net::Task<std::variant<std::vector<std::uint8_t>, ForwardedCall::Refusal>> ForwardedCall::read_header() {
   boost::system::error_code error;
   record_.protocol = "tcp";
-  record_.source = net::to_endpoint(client_.remote_endpoint(error));
-  record_.destination = net::to_endpoint(client_.local_endpoint(error));
+  record_.source = net::to_endpoint(client_->socket().remote_endpoint(error));
+  record_.destination = net::to_endpoint(client_->socket().local_endpoint(error));
   std::vector<std::uint8_t> bytes;
   if (listen_.transport == settings::Transport::raw) {
     // The address that the pod dialled is not known, the port is what this listener stands for.
     record_.destination = Endpoint{IpAddress(), listen_.service_port};
     co_return bytes;
   }
-  const net::Deadline deadline(client_, limits_.first_bytes_timeout);
+  const net::Deadline deadline(client_->socket(), limits_.first_bytes_timeout);
   for (;;) {
     const auto before = bytes.size();
     bytes.resize(before + wire::max_proxy_header_bytes);
-    const auto got = co_await net::read_some(client_, std::span(bytes).subspan(before));
+    const auto got = co_await client_->read_some(std::span(bytes).subspan(before));
     const auto* size = std::get_if<std::size_t>(&got);
     bytes.resize(before + (size ? *size : 0));
     if (!size || *size == 0) {
@@ -96,22 +96,22 @@ net::Task<void> ForwardedCall::serve_bytes(Sniffed sniffed, std::vector<std::uin
   if (const auto refusal = co_await decide_and_connect(sniffed)) {
     co_return co_await refuse(sniffed, refusal->reason, refusal->detail);
   }
-  const bool sent = co_await net::write_all(*upstream_, bytes);
+  const bool sent = co_await upstream_->write_all(bytes);
   if (!sent) {
-    net::reset(client_);
+    client_->reset();
     co_return record_closed(relay::End::upstream_reset);
   }
   totals_.sent += bytes.size();
   co_await run_tunnel();
 }
 
-net::Task<std::variant<net::Tcp::socket*, relay::HttpDenial>> ForwardedCall::route(const wire::RequestHead& head) {
+net::Task<std::variant<net::Stream*, relay::HttpDenial>> ForwardedCall::route(const wire::RequestHead& head) {
   note(head);
-  if (upstream_ && (upstream_host_ != host_ || !net::is_quiet(*upstream_))) upstream_.reset();
+  if (upstream_ && (upstream_host_ != host_ || !upstream_->is_quiet())) upstream_.reset();
   if (upstream_) {
     Verdict verdict;
     if (!decide(Sniffed::http, verdict) && record_allowed(verdict.reason, observe::Decision::allow)) {
-      co_return &*upstream_;
+      co_return upstream_.get();
     }
     upstream_.reset();
   }
@@ -120,7 +120,7 @@ net::Task<std::variant<net::Tcp::socket*, relay::HttpDenial>> ForwardedCall::rou
     co_return relay::HttpDenial{refusal->reason, refusal->detail};
   }
   upstream_host_ = host_;
-  co_return &*upstream_;
+  co_return upstream_.get();
 }
 
 void ForwardedCall::refuse_unreadable(const relay::Unreadable& unreadable) {
@@ -162,7 +162,7 @@ net::Task<std::optional<ForwardedCall::Refusal>> ForwardedCall::connect(const Ve
       if (dials++ == max_dials) break;
       auto dialled = co_await net::dial(endpoint, limits_.connect_timeout);
       if (auto* socket = std::get_if<net::Tcp::socket>(&dialled)) {
-        upstream_.emplace(std::move(*socket));
+        upstream_ = std::make_unique<net::PlainStream>(std::move(*socket));
         record_.upstream = endpoint.to_string();
         co_return std::nullopt;
       }

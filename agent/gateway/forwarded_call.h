@@ -39,7 +39,7 @@ class ForwardedCall final : public serving::Call, private relay::HttpJudge {
   net::Task<void> serve_bytes(Sniffed sniffed, std::vector<std::uint8_t> bytes);
 
   // relay::HttpJudge
-  net::Task<std::variant<net::Tcp::socket*, relay::HttpDenial>> route(const wire::RequestHead& head) override;
+  net::Task<std::variant<net::Stream*, relay::HttpDenial>> route(const wire::RequestHead& head) override;
   void refuse_unreadable(const relay::Unreadable& unreadable) override;
 
   // Judges, resolves, connects and records: afterwards `upstream_` takes the call's first byte.

@@ -3,7 +3,6 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
-#include <array>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/ip/v6_only.hpp>
 #include <boost/asio/this_coro.hpp>
@@ -134,21 +133,6 @@ void reset(Tcp::socket& socket) {
 void finish_writing(Tcp::socket& socket) {
   boost::system::error_code ignored;
   socket.shutdown(Tcp::socket::shutdown_send, ignored);
-}
-
-Task<void> close_gently(Tcp::socket& socket, Milliseconds limit) {
-  finish_writing(socket);
-  {
-    const Deadline deadline(socket, limit);
-    std::array<std::uint8_t, 4096> discarded;
-    // A peer that goes on sending is cut off by the deadline.
-    while (!deadline.expired()) {
-      const auto got = co_await read_some(socket, discarded);
-      if (!std::holds_alternative<std::size_t>(got) || std::get<std::size_t>(got) == 0) break;
-    }
-  }
-  boost::system::error_code ignored;
-  socket.close(ignored);
 }
 
 }  // namespace sluice::net

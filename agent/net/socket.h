@@ -74,8 +74,5 @@ bool is_quiet(Tcp::socket& socket);
 void reset(Tcp::socket& socket);
 // Sends FIN; the other direction stays open. Errors do not matter: the peer is gone then.
 void finish_writing(Tcp::socket& socket);
-// Closes after a last answer was written: FIN, then at most `limit` of reading and discarding, because closing with
-// unread bytes would send RST and destroy the answer on its way.
-Task<void> close_gently(Tcp::socket& socket, Milliseconds limit);
 
 }  // namespace sluice::net

@@ -96,11 +96,11 @@ Unreadable ended_early(std::vector<std::uint8_t> bytes, bool timed_out) {
   return early;
 }
 
-// Appends what the socket has next; false at its end or on an error.
-net::Task<bool> read_more(net::Tcp::socket& socket, std::vector<std::uint8_t>& buffer) {
+// Appends what the stream has next; false at its end or on an error.
+net::Task<bool> read_more(net::Stream& stream, std::vector<std::uint8_t>& buffer) {
   const auto before = buffer.size();
   buffer.resize(before + read_bytes);
-  const auto got = co_await net::read_some(socket, std::span(buffer).subspan(before));
+  const auto got = co_await stream.read_some(std::span(buffer).subspan(before));
   const auto* size = std::get_if<std::size_t>(&got);
   buffer.resize(before + (size ? *size : 0));
   co_return size && *size > 0;
@@ -108,9 +108,9 @@ net::Task<bool> read_more(net::Tcp::socket& socket, std::vector<std::uint8_t>& b
 
 }  // namespace
 
-net::Task<FirstBytesResult> read_first_bytes(net::Tcp::socket& socket, std::vector<std::uint8_t> already,
+net::Task<FirstBytesResult> read_first_bytes(net::Stream& stream, std::vector<std::uint8_t> already,
                                              net::Milliseconds timeout) {
-  const net::Deadline deadline(socket, timeout);
+  const net::Deadline deadline(stream.socket(), timeout);
   auto bytes = std::move(already);
   std::size_t before = 0;
   for (;;) {
@@ -126,18 +126,18 @@ net::Task<FirstBytesResult> read_first_bytes(net::Tcp::socket& socket, std::vect
       }
     }
     before = bytes.size();
-    if (co_await read_more(socket, bytes)) continue;
+    if (co_await read_more(stream, bytes)) continue;
     co_return ended_early(std::move(bytes), deadline.expired());
   }
 }
 
-net::Task<std::optional<HeadResult>> read_request_head(net::Tcp::socket& socket, std::vector<std::uint8_t>& buffer,
+net::Task<std::optional<HeadResult>> read_request_head(net::Stream& stream, std::vector<std::uint8_t>& buffer,
                                                        net::Milliseconds idle, net::Milliseconds timeout) {
   if (buffer.empty()) {
-    const net::Deadline deadline(socket, idle);
-    if (!co_await read_more(socket, buffer)) co_return std::nullopt;
+    const net::Deadline deadline(stream.socket(), idle);
+    if (!co_await read_more(stream, buffer)) co_return std::nullopt;
   }
-  const net::Deadline deadline(socket, timeout);
+  const net::Deadline deadline(stream.socket(), timeout);
   std::size_t before = 0;
   for (;;) {
     if (may_be_complete(buffer, before)) {
@@ -147,7 +147,7 @@ net::Task<std::optional<HeadResult>> read_request_head(net::Tcp::socket& socket,
       if (std::holds_alternative<wire::NotHttp>(head)) co_return bad_http(Reason::http_malformed, "not a request line");
     }
     before = buffer.size();
-    if (co_await read_more(socket, buffer)) continue;
+    if (co_await read_more(stream, buffer)) continue;
     if (deadline.expired()) co_return bad_http(Reason::hello_timeout, "the request head took too long");
     co_return bad_http(Reason::http_malformed, "ended within a request head");
   }

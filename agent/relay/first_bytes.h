@@ -7,7 +7,7 @@
 #include <variant>
 #include <vector>
 
-#include "net/socket.h"
+#include "net/stream.h"
 #include "policy/reason.h"
 #include "policy/snapshot.h"
 #include "wire/client_hello.h"
@@ -34,13 +34,13 @@ struct Unreadable {
 using FirstBytesResult = std::variant<FirstBytes, Unreadable>;
 
 // `already` are bytes that were read before (behind a PROXY header).
-net::Task<FirstBytesResult> read_first_bytes(net::Tcp::socket& socket, std::vector<std::uint8_t> already,
+net::Task<FirstBytesResult> read_first_bytes(net::Stream& stream, std::vector<std::uint8_t> already,
                                              net::Milliseconds timeout);
 
 // Reads until `buffer`, which may hold some already, begins with a whole request head, which stays in it; for the
 // requests after the first. nullopt: the client ended the connection between two requests, as it may.
 using HeadResult = std::variant<wire::RequestHead, Unreadable>;
-net::Task<std::optional<HeadResult>> read_request_head(net::Tcp::socket& socket, std::vector<std::uint8_t>& buffer,
+net::Task<std::optional<HeadResult>> read_request_head(net::Stream& stream, std::vector<std::uint8_t>& buffer,
                                                        net::Milliseconds idle, net::Milliseconds timeout);
 
 }  // namespace sluice::relay

@@ -1,11 +1,7 @@
 #include "relay/http_relay.h"
 
-#include <sys/socket.h>
-
 #include <algorithm>
-#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/experimental/awaitable_operators.hpp>
-#include <boost/asio/use_awaitable.hpp>
 
 #include "relay/refusal.h"
 
@@ -13,7 +9,6 @@ namespace sluice::relay {
 namespace {
 
 using namespace boost::asio::experimental::awaitable_operators;  // NOLINT(google-build-using-namespace)
-constexpr auto as_result = boost::asio::as_tuple(boost::asio::use_awaitable);
 constexpr std::size_t buffer_bytes = 16UL * 1024;
 constexpr std::uint64_t worth_splicing = 64UL * 1024;
 
@@ -24,10 +19,10 @@ void drop_front(Buffer& buffer, std::size_t count) {
 }
 
 // Appends what is there to `buffer`; false at the end of the stream or on an error.
-net::Task<bool> fill(net::Tcp::socket& socket, Buffer& buffer) {
+net::Task<bool> fill(net::Stream& stream, Buffer& buffer) {
   const auto before = buffer.size();
   buffer.resize(before + buffer_bytes);
-  const auto got = co_await net::read_some(socket, std::span(buffer).subspan(before));
+  const auto got = co_await stream.read_some(std::span(buffer).subspan(before));
   const auto* size = std::get_if<std::size_t>(&got);
   buffer.resize(before + (size ? *size : 0));
   co_return size && *size > 0;
@@ -36,8 +31,8 @@ net::Task<bool> fill(net::Tcp::socket& socket, Buffer& buffer) {
 // One request and its answer. Whatever fails first decides how it ended.
 class Exchange {
  public:
-  Exchange(net::Tcp::socket& client, net::Tcp::socket& upstream, const wire::RequestHead& head, Buffer& ahead,
-           PipePool& pipes, Totals& totals)
+  Exchange(net::Stream& client, net::Stream& upstream, const wire::RequestHead& head, Buffer& ahead, PipePool& pipes,
+           Totals& totals)
       : client_(client), upstream_(upstream), head_(head), ahead_(ahead), pipes_(pipes), totals_(totals) {}
 
   enum class Outcome : std::uint8_t { failed, next, close, upgraded };
@@ -61,16 +56,11 @@ class Exchange {
     if (answered_) co_return;
     if (!sent) co_return fail(End::client_reset);
     body_sent_ = true;
-    while (!answered_ && ahead_.empty()) {
-      const auto [error] = co_await client_.async_wait(net::Tcp::socket::wait_read, as_result);
-      if (answered_ || failure_) co_return;
-      std::uint8_t byte = 0;
-      const auto peeked = error ? -1 : ::recv(client_.native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-      if (!error && peeked < 0 && errno == EAGAIN) continue;
-      if (peeked < 0) co_return fail(End::client_reset);
-      if (peeked == 0) net::finish_writing(upstream_);
-      co_return;
-    }
+    if (!ahead_.empty()) co_return;
+    const auto input = co_await client_.wait_input();
+    if (answered_ || failure_) co_return;
+    if (input == net::Input::broken) co_return fail(End::client_reset);
+    if (input == net::Input::end) co_await upstream_.finish_writing();
   }
 
   // The answer: any number of interim heads, the final head, its body.
@@ -102,27 +92,26 @@ class Exchange {
   void finish(Outcome outcome) {
     answered_ = true;
     outcome_ = outcome;
-    boost::system::error_code ignored;
     // Ends the wait for the client's end, or a body that nobody wants any more.
-    if (body_sent_ || outcome != Outcome::next) client_.cancel(ignored);
-    if (!body_sent_ && outcome == Outcome::close) upstream_.close(ignored);
+    if (body_sent_ || outcome != Outcome::next) client_.cancel();
+    if (!body_sent_ && outcome == Outcome::close) upstream_.close();
   }
 
   void fail(End end) {
     if (!failure_) failure_ = client_.is_open() ? end : End::cut;
     // Wakes the other direction.
-    net::reset(client_);
-    net::reset(upstream_);
+    client_.reset();
+    upstream_.reset();
   }
 
-  static net::Task<bool> send(net::Tcp::socket& to, ByteSpan bytes, std::uint64_t& moved) {
-    const bool sent = co_await net::write_all(to, bytes);
+  static net::Task<bool> send(net::Stream& to, ByteSpan bytes, std::uint64_t& moved) {
+    const bool sent = co_await to.write_all(bytes);
     if (sent) moved += bytes.size();
     co_return sent;
   }
 
   // Moves one message body; `ahead` holds what was read of `from` beyond the head, and in the end beyond the body.
-  net::Task<bool> forward_body(net::Tcp::socket& from, Buffer& ahead, net::Tcp::socket& to, wire::Framing framing,
+  net::Task<bool> forward_body(net::Stream& from, Buffer& ahead, net::Stream& to, wire::Framing framing,
                                std::uint64_t& moved) {
     const bool ends_by_close = framing.kind == wire::Framing::Kind::until_close;
     wire::BodyReader body(framing);
@@ -142,8 +131,8 @@ class Exchange {
     co_return true;
   }
 
-  net::Tcp::socket& client_;
-  net::Tcp::socket& upstream_;
+  net::Stream& client_;
+  net::Stream& upstream_;
   const wire::RequestHead& head_;
   Buffer& ahead_;
   PipePool& pipes_;
@@ -156,8 +145,8 @@ class Exchange {
 
 }  // namespace
 
-net::Task<End> relay_http(net::Tcp::socket& client, FirstBytes first, HttpJudge& judge, HttpLimits limits,
-                          PipePool& pipes, Totals& totals) {
+net::Task<End> relay_http(net::Stream& client, FirstBytes first, HttpJudge& judge, HttpLimits limits, PipePool& pipes,
+                          Totals& totals) {
   auto head = std::move(first.head);
   auto ahead = std::move(first.bytes);
   for (;;) {
@@ -166,7 +155,7 @@ net::Task<End> relay_http(net::Tcp::socket& client, FirstBytes first, HttpJudge&
       co_await refuse(client, Sniffed::http, denial->reason, head.authority.host, denial->detail);
       co_return End::denied;
     }
-    auto& upstream = *std::get<net::Tcp::socket*>(routed);
+    auto& upstream = *std::get<net::Stream*>(routed);
     Exchange exchange(client, upstream, head, ahead, pipes, totals);
     auto outcome = Exchange::Outcome::failed;
     {
@@ -176,7 +165,7 @@ net::Task<End> relay_http(net::Tcp::socket& client, FirstBytes first, HttpJudge&
     }
     if (outcome == Exchange::Outcome::failed) co_return exchange.failure();
     if (outcome == Exchange::Outcome::upgraded) {
-      const bool sent = co_await net::write_all(upstream, ahead);
+      const bool sent = co_await upstream.write_all(ahead);
       if (!sent) co_return End::upstream_reset;
       totals.sent += ahead.size();
       co_return co_await tunnel(client, upstream, limits.idle, pipes, totals);

@@ -19,7 +19,7 @@ class HttpJudge {
   virtual ~HttpJudge() = default;
   // Decides, records, and gives the connection that this request goes to, ready for its first byte; it stays the
   // judge's and lives until the next call. A denial was recorded by the judge.
-  virtual net::Task<std::variant<net::Tcp::socket*, HttpDenial>> route(const wire::RequestHead& head) = 0;
+  virtual net::Task<std::variant<net::Stream*, HttpDenial>> route(const wire::RequestHead& head) = 0;
   // Records a request that could not be read.
   virtual void refuse_unreadable(const Unreadable& unreadable) = 0;
 };
@@ -33,7 +33,7 @@ struct HttpLimits {
 // Serves `client` until it ends; `first` is its first request, read already. Ends with `client` closed. Requests of one
 // connection are answered in order, the next one is read when the answer is complete: a denial is always the answer to
 // the request that was denied. After 101 the connection is a tunnel to the host that was judged.
-net::Task<End> relay_http(net::Tcp::socket& client, FirstBytes first, HttpJudge& judge, HttpLimits limits,
-                          PipePool& pipes, Totals& totals);
+net::Task<End> relay_http(net::Stream& client, FirstBytes first, HttpJudge& judge, HttpLimits limits, PipePool& pipes,
+                          Totals& totals);
 
 }  // namespace sluice::relay

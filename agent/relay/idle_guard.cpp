@@ -2,9 +2,10 @@
 
 namespace sluice::relay {
 
-IdleGuard::IdleGuard(net::Tcp::socket& client, net::Tcp::socket& upstream, net::Milliseconds idle, const Totals& totals)
+IdleGuard::IdleGuard(net::Stream& client, net::Stream& upstream, net::Milliseconds idle, const Totals& totals)
     : state_(std::make_shared<State>(State{client, upstream, idle, totals,
-                                           boost::asio::steady_timer(client.get_executor()), totals.both(), false})) {
+                                           boost::asio::steady_timer(client.socket().get_executor()), totals.both(),
+                                           false})) {
   arm(state_);
 }
 
@@ -23,8 +24,8 @@ void IdleGuard::arm(const std::shared_ptr<State>& state) {
       return arm(self);
     }
     self->expired = true;
-    net::reset(self->client);
-    net::reset(self->upstream);
+    self->client.reset();
+    self->upstream.reset();
   });
 }
 

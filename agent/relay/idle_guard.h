@@ -1,10 +1,10 @@
-// Ends a relayed pair of sockets on which nothing has moved for too long.
+// Ends a relayed pair of streams on which nothing has moved for too long.
 #pragma once
 
 #include <cstdint>
 #include <memory>
 
-#include "net/socket.h"
+#include "net/stream.h"
 
 namespace sluice::relay {
 
@@ -15,10 +15,10 @@ struct Totals {
   std::uint64_t both() const { return sent + received; }
 };
 
-// While it lives, resets both sockets once `totals` has not grown for `idle`. Must not outlive what it refers to.
+// While it lives, resets both streams once `totals` has not grown for `idle`. Must not outlive what it refers to.
 class IdleGuard {
  public:
-  IdleGuard(net::Tcp::socket& client, net::Tcp::socket& upstream, net::Milliseconds idle, const Totals& totals);
+  IdleGuard(net::Stream& client, net::Stream& upstream, net::Milliseconds idle, const Totals& totals);
   ~IdleGuard();
   IdleGuard(const IdleGuard&) = delete;
   IdleGuard& operator=(const IdleGuard&) = delete;
@@ -27,8 +27,8 @@ class IdleGuard {
 
  private:
   struct State {
-    net::Tcp::socket& client;
-    net::Tcp::socket& upstream;
+    net::Stream& client;
+    net::Stream& upstream;
     net::Milliseconds idle;
     const Totals& totals;
     boost::asio::steady_timer timer;

@@ -66,18 +66,18 @@ std::string http_refusal(Reason reason, std::string_view host, std::string_view 
   return answer.append("\r\nConnection: close\r\n\r\n").append(body);
 }
 
-net::Task<void> refuse(net::Tcp::socket& client, Sniffed sniffed, Reason reason, std::string_view host,
+net::Task<void> refuse(net::Stream& client, Sniffed sniffed, Reason reason, std::string_view host,
                        std::string_view detail) {
   // Every path ends in a close, and no answer is worth waiting long for a client that does not read.
-  const net::Deadline deadline(client, linger);
+  const net::Deadline deadline(client.socket(), linger);
   if (sniffed == Sniffed::tls) {
     const auto alert = wire::alert_record(alert_for(reason));
-    co_await net::write_all(client, alert);
+    co_await client.write_all(alert);
   } else if (sniffed == Sniffed::http) {
     const auto answer = http_refusal(reason, host, detail);
-    co_await net::write_all(client, {reinterpret_cast<const std::uint8_t*>(answer.data()), answer.size()});
+    co_await client.write_all({reinterpret_cast<const std::uint8_t*>(answer.data()), answer.size()});
   } else {
-    net::reset(client);
+    client.reset();
     co_return;
   }
   co_await net::close_gently(client, linger);

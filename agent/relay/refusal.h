@@ -4,7 +4,7 @@
 #include <string>
 #include <string_view>
 
-#include "net/socket.h"
+#include "net/stream.h"
 #include "policy/reason.h"
 #include "policy/snapshot.h"
 
@@ -15,7 +15,7 @@ namespace sluice::relay {
 std::string http_refusal(Reason reason, std::string_view host, std::string_view detail);
 
 // Answers by what the client speaks (TLS alert, HTTP answer, else RST) and closes `client`.
-net::Task<void> refuse(net::Tcp::socket& client, Sniffed sniffed, Reason reason, std::string_view host,
+net::Task<void> refuse(net::Stream& client, Sniffed sniffed, Reason reason, std::string_view host,
                        std::string_view detail);
 
 }  // namespace sluice::relay

@@ -7,6 +7,7 @@
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <cerrno>
+#include <memory>
 
 namespace sluice::relay {
 namespace {
@@ -14,6 +15,7 @@ namespace {
 constexpr auto as_result = boost::asio::as_tuple(boost::asio::use_awaitable);
 constexpr std::size_t idle_pipes = 64;
 constexpr int pipe_bytes = 256 * 1024;
+constexpr std::size_t copy_buffer_bytes = 16UL * 1024;  // the most that a TLS record holds
 constexpr unsigned splice_flags = SPLICE_F_NONBLOCK | SPLICE_F_MOVE;
 
 // A pipe out of the pool that goes back when it is empty and is closed when it is not.
@@ -42,27 +44,8 @@ class Borrowed {
   std::optional<Pipe> pipe_;
 };
 
-}  // namespace
-
-std::optional<Pipe> PipePool::take() {
-  if (!idle_.empty()) {
-    auto pipe = std::move(idle_.back());
-    idle_.pop_back();
-    return pipe;
-  }
-  int ends[2];
-  if (::pipe2(ends, O_NONBLOCK | O_CLOEXEC) != 0) return std::nullopt;
-  // A larger pipe is a wish: past the user's pipe quota the kernel says no and the default size does.
-  ::fcntl(ends[1], F_SETPIPE_SZ, pipe_bytes);
-  return Pipe{UniqueFd(ends[0]), UniqueFd(ends[1])};
-}
-
-void PipePool::give_back(Pipe pipe) {
-  if (idle_.size() < idle_pipes) idle_.push_back(std::move(pipe));
-}
-
-net::Task<MoveEnd> move_bytes(net::Tcp::socket& from, net::Tcp::socket& to, std::uint64_t limit, PipePool& pipes,
-                              std::uint64_t& moved) {
+net::Task<MoveEnd> splice_bytes(net::Tcp::socket& from, net::Tcp::socket& to, std::uint64_t limit, PipePool& pipes,
+                                std::uint64_t& moved) {
   Borrowed pipe(pipes);
   while (limit > 0) {
     if (!pipe.hold()) co_return MoveEnd::out_of_files;
@@ -93,6 +76,50 @@ net::Task<MoveEnd> move_bytes(net::Tcp::socket& from, net::Tcp::socket& to, std:
     }
   }
   co_return MoveEnd::limit;
+}
+
+net::Task<MoveEnd> copy_bytes(net::Stream& from, net::Stream& to, std::uint64_t limit, std::uint64_t& moved) {
+  while (limit > 0) {
+    const auto input = co_await from.wait_input();
+    if (input == net::Input::end) co_return MoveEnd::end_of_stream;
+    if (input == net::Input::broken) co_return MoveEnd::read_failed;
+    const auto want = static_cast<std::size_t>(std::min<std::uint64_t>(limit, copy_buffer_bytes));
+    const auto buffer = std::make_unique_for_overwrite<std::uint8_t[]>(want);
+    const auto got = co_await from.read_some({buffer.get(), want});
+    const auto* size = std::get_if<std::size_t>(&got);
+    if (!size) co_return MoveEnd::read_failed;
+    if (*size == 0) co_return MoveEnd::end_of_stream;
+    const bool written = co_await to.write_all({buffer.get(), *size});
+    if (!written) co_return MoveEnd::write_failed;
+    limit -= *size;
+    moved += *size;
+  }
+  co_return MoveEnd::limit;
+}
+
+}  // namespace
+
+std::optional<Pipe> PipePool::take() {
+  if (!idle_.empty()) {
+    auto pipe = std::move(idle_.back());
+    idle_.pop_back();
+    return pipe;
+  }
+  int ends[2];
+  if (::pipe2(ends, O_NONBLOCK | O_CLOEXEC) != 0) return std::nullopt;
+  // A larger pipe is a wish: past the user's pipe quota the kernel says no and the default size does.
+  ::fcntl(ends[1], F_SETPIPE_SZ, pipe_bytes);
+  return Pipe{UniqueFd(ends[0]), UniqueFd(ends[1])};
+}
+
+void PipePool::give_back(Pipe pipe) {
+  if (idle_.size() < idle_pipes) idle_.push_back(std::move(pipe));
+}
+
+net::Task<MoveEnd> move_bytes(net::Stream& from, net::Stream& to, std::uint64_t limit, PipePool& pipes,
+                              std::uint64_t& moved) {
+  if (!from.is_plain() || !to.is_plain()) return copy_bytes(from, to, limit, moved);
+  return splice_bytes(from.socket(), to.socket(), limit, pipes, moved);
 }
 
 }  // namespace sluice::relay

@@ -1,11 +1,12 @@
-// Moving bytes between two sockets in the kernel with splice(2), through pipes that a thread's connections share.
+// Moving bytes between two streams: in the kernel with splice(2), through pipes that a thread's connections share, or
+// through a buffer where one of them is not TCP itself.
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
 #include "base/fd.h"
-#include "net/socket.h"
+#include "net/stream.h"
 
 namespace sluice::relay {
 
@@ -36,8 +37,9 @@ enum class MoveEnd : std::uint8_t {
   out_of_files,
 };
 
-// Moves up to `limit` bytes from `from` to `to`, adding to `moved` as they are written.
-net::Task<MoveEnd> move_bytes(net::Tcp::socket& from, net::Tcp::socket& to, std::uint64_t limit, PipePool& pipes,
+// Moves up to `limit` bytes from `from` to `to`, adding to `moved` as they are written. While it waits for bytes it
+// holds neither pipe nor buffer.
+net::Task<MoveEnd> move_bytes(net::Stream& from, net::Stream& to, std::uint64_t limit, PipePool& pipes,
                               std::uint64_t& moved);
 
 }  // namespace sluice::relay

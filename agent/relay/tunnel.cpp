@@ -13,30 +13,29 @@ constexpr auto no_limit = std::numeric_limits<std::uint64_t>::max();
 // One tunnel. The first thing that goes wrong decides how it ended; everything after is a consequence.
 class Tunnel {
  public:
-  Tunnel(net::Tcp::socket& client, net::Tcp::socket& upstream, PipePool& pipes, Totals& totals)
+  Tunnel(net::Stream& client, net::Stream& upstream, PipePool& pipes, Totals& totals)
       : client_(client), upstream_(upstream), pipes_(pipes), totals_(totals) {}
 
   net::Task<End> run(net::Milliseconds idle) {
     const IdleGuard guard(client_, upstream_, idle, totals_);
     co_await (upward() && downward());
-    boost::system::error_code ignored;
-    client_.close(ignored);
-    upstream_.close(ignored);
+    client_.close();
+    upstream_.close();
     co_return guard.expired() ? End::idle : end_;
   }
 
  private:
   net::Task<void> upward() {
     const auto end = co_await move_bytes(client_, upstream_, no_limit, pipes_, totals_.sent);
-    settle(end, upstream_, End::client_reset, End::upstream_reset);
+    co_await settle(end, upstream_, End::client_reset, End::upstream_reset);
   }
   net::Task<void> downward() {
     const auto end = co_await move_bytes(upstream_, client_, no_limit, pipes_, totals_.received);
-    settle(end, client_, End::upstream_reset, End::client_reset);
+    co_await settle(end, client_, End::upstream_reset, End::client_reset);
   }
 
-  void settle(MoveEnd end, net::Tcp::socket& to, End source_failed, End sink_failed) {
-    if (end == MoveEnd::end_of_stream) return net::finish_writing(to);
+  net::Task<void> settle(MoveEnd end, net::Stream& to, End source_failed, End sink_failed) {
+    if (end == MoveEnd::end_of_stream) co_return co_await to.finish_writing();
     if (end_ == End::finished) {
       const bool cut = !client_.is_open() || !upstream_.is_open();
       if (cut)
@@ -47,12 +46,12 @@ class Tunnel {
         end_ = end == MoveEnd::read_failed ? source_failed : sink_failed;
     }
     // Resetting also wakes the other direction.
-    net::reset(client_);
-    net::reset(upstream_);
+    client_.reset();
+    upstream_.reset();
   }
 
-  net::Tcp::socket& client_;
-  net::Tcp::socket& upstream_;
+  net::Stream& client_;
+  net::Stream& upstream_;
   PipePool& pipes_;
   Totals& totals_;
   End end_ = End::finished;
@@ -66,7 +65,7 @@ std::string_view to_string(End end) {
   return names[static_cast<std::size_t>(end)];
 }
 
-net::Task<End> tunnel(net::Tcp::socket& client, net::Tcp::socket& upstream, net::Milliseconds idle, PipePool& pipes,
+net::Task<End> tunnel(net::Stream& client, net::Stream& upstream, net::Milliseconds idle, PipePool& pipes,
                       Totals& totals) {
   Tunnel state(client, upstream, pipes, totals);
   co_return co_await state.run(idle);

@@ -23,7 +23,11 @@ std::string_view name_of(Sniffed sniffed) {
 }  // namespace
 
 Call::Call(Worker& worker, Recorder& recorder, const settings::Limits& limits, net::Tcp::socket client)
-    : worker_(worker), recorder_(recorder), limits_(limits), client_(std::move(client)), started_ns_(monotonic_ns()) {
+    : worker_(worker),
+      recorder_(recorder),
+      limits_(limits),
+      client_(std::make_unique<net::PlainStream>(std::move(client))),
+      started_ns_(monotonic_ns()) {
   record_.id = recorder_.next_id();
   record_.datapath = "relay";
 }
@@ -70,8 +74,8 @@ bool Call::still_allowed(const Snapshot& snapshot) const {
 
 void Call::cut(std::string_view why) {
   cut_reason_ = why;
-  net::reset(client_);
-  if (upstream_) net::reset(*upstream_);
+  client_->reset();
+  if (upstream_) upstream_->reset();
 }
 
 void Call::note(const relay::FirstBytes& first) {
@@ -121,7 +125,7 @@ void Call::record_denied(Reason reason, std::string_view detail) {
 
 net::Task<void> Call::refuse(Sniffed sniffed, Reason reason, std::string_view detail) {
   record_denied(reason, detail);
-  co_await relay::refuse(client_, sniffed, reason, host_, detail);
+  co_await relay::refuse(*client_, sniffed, reason, host_, detail);
 }
 
 void Call::record_closed(relay::End end) {
@@ -137,7 +141,7 @@ void Call::record_closed(relay::End end) {
 }
 
 net::Task<void> Call::run_tunnel() {
-  record_closed(co_await relay::tunnel(client_, *upstream_, limits_.idle_timeout, worker_.pipes(), totals_));
+  record_closed(co_await relay::tunnel(*client_, *upstream_, limits_.idle_timeout, worker_.pipes(), totals_));
 }
 
 }  // namespace sluice::serving

@@ -58,8 +58,8 @@ class Call : public Live {
   Worker& worker_;
   Recorder& recorder_;
   const settings::Limits& limits_;
-  net::Tcp::socket client_;
-  std::optional<net::Tcp::socket> upstream_;
+  std::unique_ptr<net::Stream> client_;    // never null
+  std::unique_ptr<net::Stream> upstream_;  // null until one was connected
   observe::Record record_;
   relay::Totals totals_;
   std::string host_;  // the name that policy judges: SNI or Host

@@ -13,7 +13,7 @@
 #include <string_view>
 #include <utility>
 
-#include "net/socket.h"
+#include "net/stream.h"
 #include "relay/splice.h"
 
 namespace sluice::relay {
@@ -21,7 +21,7 @@ namespace sluice::relay {
 class Loop {
  public:
   struct Pair {
-    net::Tcp::socket near;  // the relay's end
+    net::PlainStream near;  // the relay's end
     net::Tcp::socket far;   // the script's end
   };
 
@@ -36,7 +36,7 @@ class Loop {
     auto near = acceptor.accept();
     near.native_non_blocking(true);
     far.native_non_blocking(true);
-    return {std::move(near), std::move(far)};
+    return {net::PlainStream(std::move(near)), std::move(far)};
   }
 
   // Runs the scripts side by side; one that hangs fails the test.

@@ -159,8 +159,8 @@ TEST_F(Tunnel, that_is_cut_from_outside_says_so_and_resets_both_sides) {
   };
   const auto upstream_script = [this](net::Tcp::socket& socket) -> net::Task<void> {
     EXPECT_EQ(co_await receive(socket, 5), "hello");
-    net::reset(client_.near);
-    net::reset(upstream_.near);
+    client_.near.reset();
+    upstream_.near.reset();
     EXPECT_EQ(co_await receive_all(socket), "RST");
   };
   loop_.run(relay(), client_script(client()), upstream_script(upstream()));
