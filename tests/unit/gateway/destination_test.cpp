@@ -60,21 +60,21 @@ TEST(PlanTargets, never_takes_a_name_from_the_client_as_an_address) {
 
 TEST(PlanTargets, dials_the_endpoints_by_name_and_by_address) {
   auto from = entry(Resolution::static_, Protocol::tls, {"a.example"});
-  from.service.endpoints = {{"203.0.113.14", {}, 1, ""}, {"backend.example", {}, 1, ""}};
+  from.service.endpoints = {{"203.0.113.14", {}, 1, "", {}}, {"backend.example", {}, 1, "", {}}};
   EXPECT_EQ(plan(from, "a.example"), (Texts{"203.0.113.14:443", "backend.example:443"}));
   EXPECT_EQ(plan(from, "a.example", 1), (Texts{"backend.example:443", "203.0.113.14:443"}));
 }
 
 TEST(PlanTargets, dials_an_endpoint_on_its_port_of_the_ports_name) {
   auto from = entry(Resolution::static_, Protocol::tls, {"a.example"});
-  from.service.endpoints = {{"203.0.113.14", {{"other", 1}, {"tls", 9443}}, 1, ""},
-                            {"203.0.113.15", {{"other", 1}}, 1, ""}};
+  from.service.endpoints = {{"203.0.113.14", {{"other", 1}, {"tls", 9443}}, 1, "", {}},
+                            {"203.0.113.15", {{"other", 1}}, 1, "", {}}};
   EXPECT_EQ(plan(from, "a.example"), (Texts{"203.0.113.14:9443", "203.0.113.15:443"}));
 }
 
 TEST(PlanTargets, begins_with_each_endpoint_as_often_as_its_weight_says) {
   auto from = entry(Resolution::static_, Protocol::tls, {"a.example"});
-  from.service.endpoints = {{"203.0.113.1", {}, 3, ""}, {"203.0.113.2", {}, 0, ""}, {"203.0.113.3", {}, 1, ""}};
+  from.service.endpoints = {{"203.0.113.1", {}, 3, "", {}}, {"203.0.113.2", {}, 0, "", {}}, {"203.0.113.3", {}, 1, "", {}}};
   std::map<std::string, int> first;
   for (std::uint64_t pick = 0; pick < 400; ++pick) ++first[plan(from, "a.example", pick).front()];
   EXPECT_EQ(first, (std::map<std::string, int>{{"203.0.113.1:443", 300}, {"203.0.113.3:443", 100}}));
@@ -83,7 +83,7 @@ TEST(PlanTargets, begins_with_each_endpoint_as_often_as_its_weight_says) {
 
 TEST(PlanTargets, dials_all_when_every_weight_is_zero) {
   auto from = entry(Resolution::static_, Protocol::tls, {"a.example"});
-  from.service.endpoints = {{"203.0.113.1", {}, 0, ""}, {"203.0.113.2", {}, 0, ""}};
+  from.service.endpoints = {{"203.0.113.1", {}, 0, "", {}}, {"203.0.113.2", {}, 0, "", {}}};
   EXPECT_EQ(plan(from, "a.example", 7).size(), 2U);
 }
 
