@@ -150,7 +150,7 @@ net::Task<End> relay_http(net::Stream& client, FirstBytes first, HttpJudge& judg
   auto head = std::move(first.head);
   auto ahead = std::move(first.bytes);
   for (;;) {
-    const auto routed = co_await judge.route(head);
+    const auto routed = co_await judge.route(head, ByteSpan(ahead).first(head.wire_bytes));
     if (const auto* denial = std::get_if<HttpDenial>(&routed)) {
       co_await refuse(client, Sniffed::http, denial->reason, head.authority.host, denial->detail);
       co_return End::denied;

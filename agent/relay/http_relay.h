@@ -18,8 +18,8 @@ class HttpJudge {
  public:
   virtual ~HttpJudge() = default;
   // Decides, records, and gives the connection that this request goes to, ready for its first byte; it stays the
-  // judge's and lives until the next call. A denial was recorded by the judge.
-  virtual net::Task<std::variant<net::Stream*, HttpDenial>> route(const wire::RequestHead& head) = 0;
+  // judge's and lives until the next call. A denial was recorded by the judge. `bytes` are those of `head`.
+  virtual net::Task<std::variant<net::Stream*, HttpDenial>> route(const wire::RequestHead& head, ByteSpan bytes) = 0;
   // Records a request that could not be read.
   virtual void refuse_unreadable(const Unreadable& unreadable) = 0;
 };

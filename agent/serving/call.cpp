@@ -36,11 +36,15 @@ Call::~Call() {
   if (opened_) record_closed(relay::End::cut);
 }
 
-bool Call::admit(const IpAddress& source) {
-  auto place = worker_.live().admit(*this, source);
-  if (!place) return false;
-  place_.emplace(std::move(place));
-  return true;
+std::string_view Call::admit() {
+  auto admitted = worker_.live().admit(*this, started_ns_);
+  if (const auto* limit = std::get_if<std::string_view>(&admitted)) return *limit;
+  place_.emplace(std::get<LiveTable::Place>(std::move(admitted)));
+  return {};
+}
+
+std::string_view Call::claim(const IpAddress& source) {
+  return place_->claim(source, monotonic_ns());
 }
 
 double Call::age_ms() const {

@@ -28,8 +28,10 @@ class Call : public Live {
   void cut(std::string_view why) override;
 
  protected:
-  // Takes a place among the live connections; false when a limit is reached.
-  bool admit(const IpAddress& source);
+  // Takes a place among the live connections; the limit that is reached, empty: none.
+  std::string_view admit();
+  // Counts it as one of `source`, after admit(); the limit that is reached, empty: none.
+  std::string_view claim(const IpAddress& source);
 
   // Fills in what the first bytes said: protocol, names, versions, fingerprint.
   void note(const relay::FirstBytes& first);

@@ -18,7 +18,6 @@ namespace {
 constexpr std::chrono::milliseconds tick_time{500};
 constexpr std::uint64_t ticks_per_second = 2;
 constexpr std::uint64_t sign_limit_ns = 2'000'000'000;  // a worker that is silent for longer hangs
-constexpr std::uint64_t drain_ns = 5'000'000'000;
 constexpr std::chrono::milliseconds drain_step{50};
 constexpr std::chrono::seconds patience{1};
 constexpr std::uint64_t files_per_connection = 3;  // both its sockets, and a pipe's share
@@ -41,7 +40,8 @@ void raise_file_limit(std::uint32_t connections) {
 // A worker's share: connections are spread evenly over the workers.
 LiveLimits share(const settings::Limits& limits, unsigned workers) {
   const auto part = [&](std::uint32_t whole) { return std::size_t{(whole + workers - 1) / workers}; };
-  return {part(limits.connections), part(limits.connections_per_pod)};
+  return {part(limits.connections), part(limits.connections_per_pod), part(limits.connections_per_second),
+          part(limits.connections_per_second_per_pod)};
 }
 
 }  // namespace
@@ -164,8 +164,9 @@ void Control::do_each_second() {
 
 void Control::begin_drain() {
   spdlog::info("ending: new connections are refused, {} open ones have {} s to end", count_live(),
-               drain_ns / 1'000'000'000);
-  drain_until_ns_ = monotonic_ns() + drain_ns;
+               std::chrono::duration<double>(settings_.limits.drain_timeout).count());
+  drain_until_ns_ =
+      monotonic_ns() + static_cast<std::uint64_t>(std::chrono::nanoseconds(settings_.limits.drain_timeout).count());
   if (hooks_.drain) hooks_.drain();
   for (const auto& worker : workers_) worker->stop_accepting();
   await_drained();

@@ -3,10 +3,12 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
 #include <unordered_set>
+#include <variant>
 #include <vector>
 
 #include "base/ip.h"
@@ -41,34 +43,38 @@ class Live {
   virtual void cut(std::string_view why) = 0;
 };
 
+// Of one table. Rates are connections a second, with bursts of one second's worth.
 struct LiveLimits {
   std::size_t connections = 0;
   std::size_t connections_per_source = 0;
+  std::size_t rate = 0;
+  std::size_t rate_per_source = 0;
 };
 
 class LiveTable {
  public:
-  explicit LiveTable(LiveLimits limits) : limits_(limits) {}
+  explicit LiveTable(LiveLimits limits) : limits_(limits), rate_(limits.rate) {}
 
   // A place in the table for as long as it lives.
   class Place {
    public:
     Place() = default;
-    Place(LiveTable& table, Live& live, const IpAddress& source);
+    Place(LiveTable& table, Live& live);
     Place(Place&& other) noexcept;
     Place& operator=(Place&& other) = delete;
     ~Place();
 
-    explicit operator bool() const { return table_ != nullptr; }
+    // Counts the connection as one of `source`, once; which limit that would pass, empty: none.
+    std::string_view claim(const IpAddress& source, std::uint64_t now_ns);
 
    private:
     LiveTable* table_ = nullptr;
     Live* live_ = nullptr;
-    IpAddress source_;
+    std::optional<IpAddress> source_;
   };
 
-  // An empty place when a limit is reached.
-  Place admit(Live& live, const IpAddress& source);
+  // A place, or the limit that is reached. Who calls may become known later: see Place::claim. Times are monotonic.
+  std::variant<Place, std::string_view> admit(Live& live, std::uint64_t now_ns);
 
   std::size_t size() const { return live_.size(); }
   std::vector<Flow> flows() const;
@@ -77,9 +83,32 @@ class LiveTable {
   void cut_all(std::string_view why);
 
  private:
+  // A token bucket.
+  class Rate {
+   public:
+    explicit Rate(std::size_t per_second) : per_second_(static_cast<double>(per_second)), tokens_(per_second_) {}
+    bool take(std::uint64_t now_ns);
+    bool is_full(std::uint64_t now_ns) const { return available(now_ns) >= per_second_; }
+
+   private:
+    double available(std::uint64_t now_ns) const;
+
+    double per_second_;
+    double tokens_;
+    std::uint64_t last_ns_ = 0;
+  };
+  struct Source {
+    std::size_t count = 0;
+    Rate rate;
+  };
+
+  void forget_idle_sources(std::uint64_t now_ns);
+
   LiveLimits limits_;
+  Rate rate_;
   std::unordered_set<Live*> live_;
-  std::unordered_map<IpAddress, std::size_t> per_source_;
+  std::unordered_map<IpAddress, Source> sources_;  // those with connections, and those whose rate still counts
+  std::uint64_t next_sweep_ns_ = 0;
 };
 
 }  // namespace sluice::serving

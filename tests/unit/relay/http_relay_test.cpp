@@ -27,7 +27,7 @@ std::string ok(std::string_view body) {
 // Every registered host has one connection; what is not registered is denied.
 class Hosts final : public HttpJudge {
  public:
-  net::Task<std::variant<net::Stream*, HttpDenial>> route(const wire::RequestHead& head) override {
+  net::Task<std::variant<net::Stream*, HttpDenial>> route(const wire::RequestHead& head, ByteSpan) override {
     asked.push_back(head.authority.host + head.path);
     const auto found = registered.find(head.authority.host);
     if (found == registered.end()) co_return HttpDenial{Reason::host_not_registered, {}};

@@ -42,48 +42,83 @@ std::shared_ptr<const Snapshot> allowing(std::vector<std::string> hosts) {
   return Snapshot::compile({.services = {service}});
 }
 
+constexpr std::uint64_t second_ns = 1'000'000'000;
+constexpr std::size_t plenty = 1000;
+
+// A place for a connection of `source` at `now_ns`; nullopt when a limit is reached.
+std::optional<LiveTable::Place> enter(LiveTable& table, Live& live, const IpAddress& source, std::uint64_t now_ns = 0) {
+  auto admitted = table.admit(live, now_ns);
+  auto* place = std::get_if<LiveTable::Place>(&admitted);
+  if (!place || !place->claim(source, now_ns).empty()) return std::nullopt;
+  return std::move(*place);
+}
+
 TEST(LiveTable, admits_up_to_its_limit_and_again_when_a_place_is_free) {
-  LiveTable table({.connections = 2, .connections_per_source = 2});
+  LiveTable table({.connections = 2, .connections_per_source = 2, .rate = plenty, .rate_per_source = plenty});
   FakeCall one("a");
   FakeCall two("b");
   FakeCall three("c");
-  const auto first = table.admit(one, pod_a);
-  auto second = std::make_optional(table.admit(two, pod_b));
-  EXPECT_TRUE(first && *second);
-  EXPECT_FALSE(table.admit(three, pod_a));
+  const auto first = enter(table, one, pod_a);
+  auto second = enter(table, two, pod_b);
+  EXPECT_TRUE(first && second);
+  EXPECT_FALSE(enter(table, three, pod_a));
   second.reset();
-  EXPECT_TRUE(table.admit(three, pod_a));
+  EXPECT_TRUE(enter(table, three, pod_a));
   EXPECT_EQ(table.size(), 1U);
 }
 
 TEST(LiveTable, lets_one_source_take_its_share_and_no_more) {
-  LiveTable table({.connections = 10, .connections_per_source = 1});
+  LiveTable table({.connections = 10, .connections_per_source = 1, .rate = plenty, .rate_per_source = plenty});
   FakeCall one("a");
   FakeCall two("b");
-  auto first = std::make_optional(table.admit(one, pod_a));
-  EXPECT_FALSE(table.admit(two, pod_a));
-  EXPECT_TRUE(table.admit(two, pod_b));
+  auto first = enter(table, one, pod_a);
+  EXPECT_FALSE(enter(table, two, pod_a));
+  EXPECT_TRUE(enter(table, two, pod_b));
   first.reset();
-  EXPECT_TRUE(table.admit(two, pod_a));
+  EXPECT_TRUE(enter(table, two, pod_a));
+}
+
+TEST(LiveTable, counts_a_connection_before_its_source_is_known) {
+  LiveTable table({.connections = 1, .connections_per_source = 1, .rate = plenty, .rate_per_source = plenty});
+  FakeCall one("a");
+  FakeCall two("b");
+  const auto unknown = table.admit(one, 0);
+  EXPECT_TRUE(std::holds_alternative<LiveTable::Place>(unknown));
+  EXPECT_TRUE(std::holds_alternative<std::string_view>(table.admit(two, 0)));
+  EXPECT_EQ(table.size(), 1U);
 }
 
 TEST(LiveTable, does_not_count_a_refused_admission) {
-  LiveTable table({.connections = 1, .connections_per_source = 1});
+  LiveTable table({.connections = 2, .connections_per_source = 1, .rate = plenty, .rate_per_source = plenty});
   FakeCall one("a");
   FakeCall two("b");
-  const auto first = table.admit(one, pod_a);
-  for (int attempt = 0; attempt < 5; ++attempt) EXPECT_FALSE(table.admit(two, pod_b));
+  const auto first = enter(table, one, pod_a);
+  for (int attempt = 0; attempt < 5; ++attempt) EXPECT_FALSE(enter(table, two, pod_a));
   EXPECT_EQ(table.size(), 1U);
   EXPECT_EQ(table.flows().size(), 1U);
 }
 
+TEST(LiveTable, admits_so_many_a_second_of_one_source_and_of_all) {
+  LiveTable table({.connections = plenty, .connections_per_source = plenty, .rate = 5, .rate_per_source = 3});
+  FakeCall call("a");
+  const auto admitted = [&](const IpAddress& source, std::uint64_t now_ns) {
+    int count = 0;
+    for (int attempt = 0; attempt < 10; ++attempt) count += enter(table, call, source, now_ns) ? 1 : 0;
+    return count;
+  };
+  EXPECT_EQ(admitted(pod_a, second_ns), 3) << "its own second's worth";
+  EXPECT_EQ(admitted(pod_b, second_ns), 2) << "what is left for all; what the first pod tried in vain takes nothing";
+  EXPECT_EQ(admitted(pod_b, 2 * second_ns), 3);
+  EXPECT_EQ(admitted(pod_a, 2 * second_ns + second_ns / 5), 3) << "a fifth of a second brings one of five to all";
+}
+
 TEST(LiveTable, keeps_a_place_while_it_is_moved) {
-  LiveTable table({.connections = 1, .connections_per_source = 1});
+  LiveTable table({.connections = 1, .connections_per_source = 1, .rate = plenty, .rate_per_source = plenty});
   FakeCall one("a");
   std::optional<LiveTable::Place> kept;
   {
-    auto place = table.admit(one, pod_a);
-    kept.emplace(std::move(place));
+    auto place = enter(table, one, pod_a);
+    kept.emplace(std::move(*place));
   }
   EXPECT_EQ(table.size(), 1U);
   kept.reset();
@@ -91,11 +126,11 @@ TEST(LiveTable, keeps_a_place_while_it_is_moved) {
 }
 
 TEST(LiveTable, lists_the_flows_of_all) {
-  LiveTable table({.connections = 2, .connections_per_source = 2});
+  LiveTable table({.connections = 2, .connections_per_source = 2, .rate = plenty, .rate_per_source = plenty});
   FakeCall one("a.example");
   FakeCall two("b.example");
-  const auto first = table.admit(one, pod_a);
-  const auto second = table.admit(two, pod_a);
+  const auto first = enter(table, one, pod_a);
+  const auto second = enter(table, two, pod_a);
   std::vector<std::string> hosts;
   for (const auto& flow : table.flows()) hosts.push_back(flow.host);
   std::sort(hosts.begin(), hosts.end());
@@ -103,11 +138,11 @@ TEST(LiveTable, lists_the_flows_of_all) {
 }
 
 TEST(LiveTable, cuts_what_a_new_policy_does_not_allow_and_nothing_else) {
-  LiveTable table({.connections = 2, .connections_per_source = 2});
+  LiveTable table({.connections = 2, .connections_per_source = 2, .rate = plenty, .rate_per_source = plenty});
   FakeCall stays("stays.example");
   FakeCall goes("goes.example");
-  const auto first = table.admit(stays, pod_a);
-  const auto second = table.admit(goes, pod_a);
+  const auto first = enter(table, stays, pod_a);
+  const auto second = enter(table, goes, pod_a);
   EXPECT_EQ(table.recheck(*allowing({"stays.example", "goes.example"})), 0U);
   EXPECT_EQ(table.recheck(*allowing({"stays.example"})), 1U);
   EXPECT_EQ(stays.cut_by, "");
@@ -125,19 +160,19 @@ class SelfRemovingCall final : public Live {
 };
 
 TEST(LiveTable, survives_calls_that_leave_while_they_are_cut) {
-  LiveTable table({.connections = 100, .connections_per_source = 100});
+  LiveTable table({.connections = 100, .connections_per_source = 100, .rate = plenty, .rate_per_source = plenty});
   std::vector<SelfRemovingCall> calls(50);
-  for (auto& call : calls) call.place.emplace(table.admit(call, pod_a));
+  for (auto& call : calls) call.place.emplace(*enter(table, call, pod_a));
   EXPECT_EQ(table.recheck(*allowing({})), 50U);
   EXPECT_EQ(table.size(), 0U);
 }
 
 TEST(LiveTable, cuts_all_for_the_reason_given) {
-  LiveTable table({.connections = 2, .connections_per_source = 2});
+  LiveTable table({.connections = 2, .connections_per_source = 2, .rate = plenty, .rate_per_source = plenty});
   FakeCall one("a");
   FakeCall two("b");
-  const auto first = table.admit(one, pod_a);
-  const auto second = table.admit(two, pod_b);
+  const auto first = enter(table, one, pod_a);
+  const auto second = enter(table, two, pod_b);
   table.cut_all("draining");
   EXPECT_EQ(one.cut_by, "draining");
   EXPECT_EQ(two.cut_by, "draining");

@@ -75,7 +75,7 @@ class WorkerTest : public testing::Test {
   }
 
   asio::io_context outside;
-  Worker worker{LiveLimits{10, 10}};
+  Worker worker{LiveLimits{10, 10, 10, 10}};
 };
 
 net::Task<void> say_hello(net::Tcp::socket socket) {
@@ -92,7 +92,12 @@ TEST_F(WorkerTest, has_no_policy_until_it_adopts_one) {
 TEST_F(WorkerTest, judges_its_connections_again_when_it_adopts_a_policy) {
   WatchedCall call;
   std::optional<LiveTable::Place> place;
-  worker.ask([&] { return place.emplace(worker.live().admit(call, IpAddress())) ? 1 : 0; }, patience);
+  worker.ask(
+      [&] {
+        place.emplace(std::get<LiveTable::Place>(worker.live().admit(call, 0)));
+        return 1;
+      },
+      patience);
   const auto cut_by = [&] { return worker.ask([&] { return call.cut_by; }, patience); };
   worker.adopt(policy_for("a.example"));
   EXPECT_EQ(cut_by(), "");
@@ -164,7 +169,7 @@ TEST_F(WorkerTest, ends_a_connection_whose_task_throws_and_no_other) {
 
 TEST_F(WorkerTest, closes_what_is_still_open_when_it_is_destroyed) {
   std::optional<Worker> other;
-  other.emplace(LiveLimits{10, 10});
+  other.emplace(LiveLimits{10, 10, 10, 10});
   auto acceptor = net::listen(other->context(), *Endpoint::parse("127.0.0.1:0"), {});
   ASSERT_TRUE(acceptor);
   const auto port = acceptor->local_endpoint().port();
