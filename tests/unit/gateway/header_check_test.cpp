@@ -207,7 +207,7 @@ TEST_F(HeaderCheckTest, who_has_no_key_cannot_fill_the_memory_of_used_headers) {
     auto forged = bytes;
     forged[forged.size() - wire::header_mac_bytes] ^= static_cast<std::uint8_t>(i);
     forged[forged.size() - wire::header_mac_bytes + 1] ^= static_cast<std::uint8_t>(i >> 8);
-    if (forged != bytes) ASSERT_EQ(answer(forged), "the signature is not node node-a's");
+    ASSERT_EQ(answer(forged), "the signature is not node node-a's");
   }
   EXPECT_EQ(answer(bytes), "node-a");
 }
