@@ -36,9 +36,12 @@ struct HeaderRefusal {
 // One for all workers; thread-safe.
 class HeaderCheck {
  public:
-  // Both outlive it.
-  HeaderCheck(const settings::Gateway& settings, const NodeKeyring& keyring)
-      : settings_(settings), keyring_(keyring), seen_(static_cast<std::uint64_t>(settings.header_age.count())) {}
+  // Both outlive it. `capacity`: of the memory of used headers.
+  HeaderCheck(const settings::Gateway& settings, const NodeKeyring& keyring,
+              std::size_t capacity = ReplayCache::default_capacity)
+      : settings_(settings),
+        keyring_(keyring),
+        seen_(static_cast<std::uint64_t>(settings.header_age.count()), capacity) {}
 
   // A header that came from `peer`, as TCP has it, on `listen`; the bytes that were parsed are still there. `now_ms` is
   // since the Unix epoch. A header that passes is used up; one that is refused is not, so that a copy which was sent
