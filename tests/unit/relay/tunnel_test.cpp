@@ -14,11 +14,35 @@ namespace {
 
 constexpr net::Milliseconds long_idle{60'000};
 
-class Tunnel : public testing::Test {
+// A stream whose bytes are not those of its socket, as far as anybody can tell: it has to be copied.
+class Opaque final : public net::Stream {
+ public:
+  explicit Opaque(net::Stream& inner) : inner_(inner) {}
+
+  net::Task<net::IoResult> read_some(std::span<std::uint8_t> buffer) override { return inner_.read_some(buffer); }
+  net::Task<net::Input> wait_input() override { return inner_.wait_input(); }
+  net::Task<bool> write_all(ByteSpan bytes) override { return inner_.write_all(bytes); }
+  net::Task<void> finish_writing() override { return inner_.finish_writing(); }
+  bool is_quiet() override { return inner_.is_quiet(); }
+  net::Tcp::socket& socket() override { return inner_.socket(); }
+  bool is_plain() const override { return false; }
+
+ private:
+  net::Stream& inner_;
+};
+
+// Every claim holds for spliced tunnels and for those of which one side has to be copied.
+enum class Side : std::uint8_t { none, client, upstream };
+
+class Tunnel : public testing::TestWithParam<Side> {
  protected:
   // The tunnel as a script; how it ended is in `end`.
   net::Task<void> relay(net::Milliseconds idle = long_idle) {
-    end = co_await tunnel(client_.near, upstream_.near, idle, loop_.pipes(), totals);
+    Opaque opaque_client(client_.near);
+    Opaque opaque_upstream(upstream_.near);
+    net::Stream& client = GetParam() == Side::client ? static_cast<net::Stream&>(opaque_client) : client_.near;
+    net::Stream& upstream = GetParam() == Side::upstream ? static_cast<net::Stream&>(opaque_upstream) : upstream_.near;
+    end = co_await tunnel(client, upstream, idle, loop_.pipes(), totals);
   }
 
   net::Tcp::socket& client() { return client_.far; }
@@ -31,7 +55,7 @@ class Tunnel : public testing::Test {
   std::optional<End> end;
 };
 
-TEST_F(Tunnel, carries_bytes_both_ways_and_ends_when_both_sides_have) {
+TEST_P(Tunnel, carries_bytes_both_ways_and_ends_when_both_sides_have) {
   const auto client_script = [](net::Tcp::socket& socket) -> net::Task<void> {
     co_await send(socket, "question");
     EXPECT_EQ(co_await receive(socket, 6), "answer");
@@ -52,7 +76,7 @@ TEST_F(Tunnel, carries_bytes_both_ways_and_ends_when_both_sides_have) {
   EXPECT_FALSE(upstream_.near.is_open());
 }
 
-TEST_F(Tunnel, passes_a_half_close_on_while_the_other_direction_goes_on) {
+TEST_P(Tunnel, passes_a_half_close_on_while_the_other_direction_goes_on) {
   const auto client_script = [](net::Tcp::socket& socket) -> net::Task<void> {
     co_await send(socket, "all I have");
     net::finish_writing(socket);
@@ -69,7 +93,7 @@ TEST_F(Tunnel, passes_a_half_close_on_while_the_other_direction_goes_on) {
   EXPECT_EQ(end, End::finished);
 }
 
-TEST_F(Tunnel, passes_a_half_close_of_the_upstream_on) {
+TEST_P(Tunnel, passes_a_half_close_of_the_upstream_on) {
   const auto upstream_script = [](net::Tcp::socket& socket) -> net::Task<void> {
     co_await send(socket, "goodbye");
     net::finish_writing(socket);
@@ -84,7 +108,7 @@ TEST_F(Tunnel, passes_a_half_close_of_the_upstream_on) {
   EXPECT_EQ(end, End::finished);
 }
 
-TEST_F(Tunnel, resets_the_upstream_when_the_client_resets) {
+TEST_P(Tunnel, resets_the_upstream_when_the_client_resets) {
   const auto client_script = [](net::Tcp::socket& socket) -> net::Task<void> {
     co_await send(socket, "hello");
     EXPECT_EQ(co_await receive(socket, 2), "ok");
@@ -99,7 +123,7 @@ TEST_F(Tunnel, resets_the_upstream_when_the_client_resets) {
   EXPECT_EQ(end, End::client_reset);
 }
 
-TEST_F(Tunnel, resets_the_client_when_the_upstream_resets) {
+TEST_P(Tunnel, resets_the_client_when_the_upstream_resets) {
   const auto upstream_script = [](net::Tcp::socket& socket) -> net::Task<void> {
     EXPECT_EQ(co_await receive(socket, 5), "hello");
     net::reset(socket);
@@ -112,7 +136,7 @@ TEST_F(Tunnel, resets_the_client_when_the_upstream_resets) {
   EXPECT_EQ(end, End::upstream_reset);
 }
 
-TEST_F(Tunnel, passes_a_reset_on_after_a_half_close) {
+TEST_P(Tunnel, passes_a_reset_on_after_a_half_close) {
   const auto script = [](net::Tcp::socket& client, net::Tcp::socket& upstream) -> net::Task<void> {
     net::finish_writing(client);
     EXPECT_EQ(co_await receive_all(upstream), "");
@@ -125,7 +149,7 @@ TEST_F(Tunnel, passes_a_reset_on_after_a_half_close) {
   EXPECT_EQ(end, End::upstream_reset);
 }
 
-TEST_F(Tunnel, resets_both_sides_when_nothing_moves_for_too_long) {
+TEST_P(Tunnel, resets_both_sides_when_nothing_moves_for_too_long) {
   const auto expect_reset = [](net::Tcp::socket& socket) -> net::Task<void> {
     EXPECT_EQ(co_await receive_all(socket), "RST");
   };
@@ -133,7 +157,7 @@ TEST_F(Tunnel, resets_both_sides_when_nothing_moves_for_too_long) {
   EXPECT_EQ(end, End::idle);
 }
 
-TEST_F(Tunnel, is_not_idle_while_one_direction_moves) {
+TEST_P(Tunnel, is_not_idle_while_one_direction_moves) {
   static constexpr net::Milliseconds idle{200};
   const auto upstream_script = [](net::Tcp::socket& socket) -> net::Task<void> {
     boost::asio::steady_timer pause(socket.get_executor());
@@ -152,7 +176,7 @@ TEST_F(Tunnel, is_not_idle_while_one_direction_moves) {
   EXPECT_EQ(end, End::finished);
 }
 
-TEST_F(Tunnel, that_is_cut_from_outside_says_so_and_resets_both_sides) {
+TEST_P(Tunnel, that_is_cut_from_outside_says_so_and_resets_both_sides) {
   const auto client_script = [](net::Tcp::socket& socket) -> net::Task<void> {
     co_await send(socket, "hello");
     EXPECT_EQ(co_await receive_all(socket), "RST");
@@ -167,7 +191,7 @@ TEST_F(Tunnel, that_is_cut_from_outside_says_so_and_resets_both_sides) {
   EXPECT_EQ(end, End::cut);
 }
 
-TEST_F(Tunnel, carries_megabytes_unchanged_to_a_reader_that_starts_late) {
+TEST_P(Tunnel, carries_megabytes_unchanged_to_a_reader_that_starts_late) {
   std::string sent;
   for (std::uint32_t word = 1; sent.size() < 16UL * 1024 * 1024; word = word * 1664525 + 1013904223) {
     sent.append(reinterpret_cast<const char*>(&word), sizeof word);
@@ -189,7 +213,7 @@ TEST_F(Tunnel, carries_megabytes_unchanged_to_a_reader_that_starts_late) {
   EXPECT_EQ(totals.sent, sent.size());
 }
 
-TEST_F(Tunnel, holds_no_pipe_while_it_is_silent) {
+TEST_P(Tunnel, holds_no_pipe_while_it_is_silent) {
   const auto count_files = [] {
     return std::distance(std::filesystem::directory_iterator("/proc/self/fd"), std::filesystem::directory_iterator());
   };
@@ -209,6 +233,13 @@ TEST_F(Tunnel, holds_no_pipe_while_it_is_silent) {
   };
   loop_.run(relay(), client_script(client()), upstream_script(upstream()));
 }
+
+std::string name_of(const testing::TestParamInfo<Side>& side) {
+  constexpr std::array<std::string_view, 3> names = {"nothing", "client", "upstream"};
+  return std::string(names[static_cast<std::size_t>(side.param)]);
+}
+
+INSTANTIATE_TEST_SUITE_P(copied, Tunnel, testing::Values(Side::none, Side::client, Side::upstream), name_of);
 
 }  // namespace
 }  // namespace sluice::relay
