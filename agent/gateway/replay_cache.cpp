@@ -39,14 +39,11 @@ ReplayCache::Answer ReplayCache::admit(ByteSpan mac, std::uint64_t signed_ms, st
   return Answer::fresh;
 }
 
+// Once is enough: a call adds one header, and what goes here is at least one.
 void ReplayCache::forget_old(Shard& shard, std::uint64_t now_ms) const {
-  // Twice: a quiet time may have outlasted both.
-  for (int generation = 0; generation < 2; ++generation) {
-    if (shard.older.size() == 0 && shard.younger.size() == 0) return;
-    if (shard.older.newest_ms() + age_ms_ >= now_ms) return;
-    shard.forgotten_ms = std::max(shard.forgotten_ms, shard.older.newest_ms());
-    shard.older = std::exchange(shard.younger, Names());
-  }
+  if (shard.older.newest_ms() + age_ms_ >= now_ms) return;
+  shard.forgotten_ms = std::max(shard.forgotten_ms, shard.older.newest_ms());
+  shard.older = std::exchange(shard.younger, Names());
 }
 
 bool ReplayCache::Names::contains(const Name& name, std::uint64_t hash) const {
