@@ -15,7 +15,7 @@ std::int64_t to_ns(const timespec& time) {
 }  // namespace
 
 Result<FileVersion> FileVersion::of(const std::string& path) {
-  struct stat status {};
+  struct stat status{};
   if (::stat(path.c_str(), &status) != 0) {
     if (errno == ENOENT || errno == ENOTDIR) return FileVersion{};
     return Error::from_errno("look at " + path, errno);

@@ -28,7 +28,7 @@ constexpr std::size_t seal_bytes = 1 + 4 + 8 + 16 + header_mac_bytes;
 // The types with a text that we know, and where it goes.
 struct TextType {
   std::uint8_t type;
-  std::string ProxyHeader::*field;
+  std::string ProxyHeader::* field;
 };
 constexpr std::array<TextType, 8> text_types = {{{0x02, &ProxyHeader::authority},
                                                  {0xe0, &ProxyHeader::node},
