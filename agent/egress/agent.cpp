@@ -7,6 +7,7 @@
 #include <map>
 #include <utility>
 
+#include "base/clock.h"
 #include "egress/interfaces.h"
 #include "egress/kernel_denial.h"
 #include "egress/outbound_call.h"
@@ -17,27 +18,56 @@ namespace {
 
 constexpr std::size_t denials_at_once = 256;  // of the kernel's, between two looks at everything else
 
-// A worker of the agent with what only it reads: who is who.
+// A worker of the agent with what only it uses: who is who, and the way out of calls that go by no gateway.
 struct Desk {
   serving::Worker& worker;
+  std::unique_ptr<serving::Upstreams> upstreams;
   std::shared_ptr<const identity::PodTable> pods;
 };
 
 // The call lives in this frame. Parameters, not captures: a lambda would be gone before its coroutine.
 net::Task<void> serve(const Node& node, Desk& desk, net::Tcp::socket client) {
-  OutboundCall call(node, desk.worker, std::move(client));
+  OutboundCall call(node, desk.worker, *desk.upstreams, std::move(client));
   co_await call.serve(desk.pods);
+}
+
+// What the agent shows gateways of itself.
+struct Credentials {
+  std::unique_ptr<HeaderSigner> signer;     // null with transport raw alone
+  std::unique_ptr<tls::ClientContext> tls;  // null without transport tls
+
+  static Result<Credentials> open(const settings::Egress& egress);
+};
+
+Result<Credentials> Credentials::open(const settings::Egress& egress) {
+  Credentials credentials;
+  if (!egress.key_file.empty()) {
+    auto signer = HeaderSigner::open(egress.key_file);
+    if (!signer) return signer.error().in("egress.key_file");
+    credentials.signer = std::move(*signer);
+  }
+  const auto& files = egress.tls;
+  if (files.certificate_file.empty()) return credentials;
+  tls::ClientOptions options;
+  options.files = {files.certificate_file, files.key_file, files.ca_file, ""};
+  options.peer_names = {egress.gateway_identity};
+  credentials.tls = std::make_unique<tls::ClientContext>(std::move(options));
+  if (auto done = credentials.tls->reload(); !done) return done.error().in("egress.tls");
+  return credentials;
 }
 
 class Agent {
  public:
   Agent(const settings::AgentSettings& settings, serving::Control& control,
-        std::unique_ptr<kernel::Interception> kernel)
+        std::unique_ptr<kernel::Interception> kernel, Credentials credentials)
       : settings_(settings),
         control_(control),
         kernel_(std::move(kernel)),
-        node_{settings, *kernel_, control.recorder()} {}
+        credentials_(std::move(credentials)),
+        gateways_(settings.egress),
+        node_{settings, *kernel_, control.recorder(), gateways_, credentials_.signer.get(), credentials_.tls.get()} {}
 
+  Status open_desks();
   Status set_rules();
   Status read_policy();
   void keep_interfaces();
@@ -60,6 +90,8 @@ class Agent {
   const settings::AgentSettings& settings_;
   serving::Control& control_;
   std::unique_ptr<kernel::Interception> kernel_;
+  const Credentials credentials_;
+  GatewayPool gateways_;
   const Node node_;
   std::vector<std::unique_ptr<Desk>> desks_;
   std::vector<PortRule> ports_;  // of the newest policy
@@ -79,7 +111,8 @@ Status Agent::set_rules() {
 }
 
 Status Agent::read_policy() {
-  return control_.read_policy([this](const std::shared_ptr<const Snapshot>& snapshot) { adopt(*snapshot); });
+  return control_.read_policy(Vantage::mesh(),
+                              [this](const std::shared_ptr<const Snapshot>& snapshot) { adopt(*snapshot); });
 }
 
 void Agent::adopt(const Snapshot& snapshot) {
@@ -87,8 +120,16 @@ void Agent::adopt(const Snapshot& snapshot) {
   note("ports", kernel_->set_ports(ports_));
 }
 
+Status Agent::open_desks() {
+  for (const auto& worker : control_.workers()) {
+    auto upstreams = serving::Upstreams::open(worker->context(), settings_.egress.direct);
+    if (!upstreams) return upstreams.error().in("egress.direct");
+    desks_.push_back(std::make_unique<Desk>(Desk{*worker, std::move(*upstreams), nullptr}));
+  }
+  return Done{};
+}
+
 void Agent::keep_interfaces() {
-  for (const auto& worker : control_.workers()) desks_.push_back(std::make_unique<Desk>(Desk{*worker, nullptr}));
   interfaces_.emplace(
       control_.context(), settings_, *kernel_,
       Interfaces::Handlers{[this](const std::shared_ptr<const identity::PodTable>& pods) { hand_out(pods); },
@@ -155,6 +196,8 @@ void Agent::record_denials() {
 }
 
 void Agent::do_each_second() {
+  if (credentials_.signer) credentials_.signer->reload();
+  if (credentials_.tls) note("egress.tls", credentials_.tls->reload());
   for (const auto& count : kernel_->take_counts()) {
     control_.recorder().denied_in_sum(to_record(count, interfaces_->pods(), interfaces_->is_audited(count.ifindex)));
   }
@@ -175,6 +218,8 @@ serving::StatusView Agent::status() const {
   auto view = control_.status();
   view.interfaces = interfaces_->views();
   for (const auto& [what, line] : wrong_) view.wrong.push_back(line);
+  if (credentials_.signer && credentials_.signer->wrong()) view.wrong.push_back(*credentials_.signer->wrong());
+  for (auto& line : gateways_.wrong(monotonic_ns())) view.wrong.push_back(std::move(line));
   for (auto& line : interfaces_->wrong()) view.wrong.push_back(std::move(line));
   return view;
 }
@@ -200,10 +245,14 @@ Status run_agent(const settings::AgentSettings& settings, const std::string& ver
   auto kernel = kernel::Interception::open({settings.node.bpffs, settings.node.cgroup});
   if (!kernel) return kernel.error();
 
-  Agent agent(settings, **control, std::move(*kernel));
+  auto credentials = Credentials::open(settings.egress);
+  if (!credentials) return credentials.error();
+
+  Agent agent(settings, **control, std::move(*kernel), std::move(*credentials));
   // The kernel refuses all the while: its heart beats only when everything else is in place.
   if (auto done = agent.set_rules(); !done) return done;
   if (auto done = agent.read_policy(); !done) return done;
+  if (auto done = agent.open_desks(); !done) return done;
   agent.keep_interfaces();
   if (auto done = agent.listen(); !done) return done;
   if (auto done = agent.serve_admin(serve_admin); !done) return done;

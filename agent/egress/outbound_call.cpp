@@ -1,29 +1,42 @@
 #include "egress/outbound_call.h"
 
+#include <fmt/format.h>
+
+#include "base/clock.h"
 #include "egress/audit_mode.h"
 #include "identity/process.h"
+#include "tls/stream.h"
 #include "wire/proxy_v2.h"
 
 namespace sluice::egress {
+namespace {
 
-OutboundCall::OutboundCall(const Node& node, serving::Worker& worker, net::Tcp::socket client)
-    : Call(worker, node.recorder, node.settings.limits, std::move(client)), node_(node) {}
+using serving::Refusal;
 
-net::Task<void> OutboundCall::serve(std::shared_ptr<const identity::PodTable> pods) {
-  if (!identify(*pods)) co_return co_await refuse(Sniffed::none, Reason::pod_unknown, "no pod has this address");
-  if (!admit(record_.source->address)) {
-    co_return co_await refuse(Sniffed::none, Reason::overloaded, "too many connections");
-  }
-  const auto snapshot = worker_.snapshot();
-  if (!snapshot) co_return co_await refuse(Sniffed::none, Reason::policy_not_ready, "no policy was read yet");
-  const auto& destination = *record_.destination;
-  if (snapshot->inspect(pod_namespace_, destination.address, destination.port) == Inspection::sniff) {
-    co_return co_await serve_sniffed();
-  }
-  co_await serve_bytes(Sniffed::none, {});
+constexpr std::size_t max_gateway_dials = 3;  // for one call
+
+// Tells ways apart that must not share a connection.
+std::string key_of(const Way& way) {
+  const auto* by_gateway = std::get_if<ByGateway>(&way);
+  return by_gateway ? fmt::format("{}:{}", by_gateway->gateway, by_gateway->port) : "direct";
 }
 
-bool OutboundCall::identify(const identity::PodTable& pods) {
+}  // namespace
+
+OutboundCall::OutboundCall(const Node& node, serving::Worker& worker, serving::Upstreams& upstreams,
+                           net::Tcp::socket client)
+    : Call(worker, node.recorder, node.settings.limits, std::move(client)), node_(node), upstreams_(upstreams) {}
+
+net::Task<void> OutboundCall::serve(std::shared_ptr<const identity::PodTable> pods) {
+  pods_ = std::move(pods);
+  if (!identify()) co_return co_await refuse(Sniffed::none, Reason::pod_unknown, "no pod has this address");
+  auto limit = admit();
+  if (limit.empty()) limit = claim(record_.source->address);
+  if (!limit.empty()) co_return co_await refuse(Sniffed::none, Reason::overloaded, limit);
+  co_await serve_client({});
+}
+
+bool OutboundCall::identify() {
   boost::system::error_code error;
   const auto source = client_->socket().remote_endpoint(error);
   const auto destination = error ? net::Tcp::endpoint() : client_->socket().local_endpoint(error);
@@ -32,9 +45,10 @@ bool OutboundCall::identify(const identity::PodTable& pods) {
   // The listener is transparent: our end of the connection has the address that the pod dialled.
   record_.destination = net::to_endpoint(destination);
   if (error) return false;
-  const auto* pod = pods.by_address(record_.source->address);
+  const auto* pod = pods_->by_address(record_.source->address);
   if (!pod) return false;
   pod_namespace_ = pod->namespace_name;
+  pod_labels_ = &pod->labels;
   record_.pod = observe::PodFacts{pod->namespace_name, pod->name, pod->uid, pod->service_account};
   auto process = identity::find_process(node_.kernel, *record_.source, *record_.destination);
   record_.process = {process.pid, std::move(process.comm), std::move(process.exe), process.cgroup_id};
@@ -42,125 +56,126 @@ bool OutboundCall::identify(const identity::PodTable& pods) {
   return true;
 }
 
-net::Task<void> OutboundCall::serve_sniffed() {
-  auto read = co_await relay::read_first_bytes(*client_, {}, limits_.first_bytes_timeout);
-  if (auto* bad = std::get_if<relay::Unreadable>(&read)) co_return co_await serve_unreadable(std::move(*bad));
-  auto first = std::get<relay::FirstBytes>(std::move(read));
-  note(first);
-  if (first.sniffed != Sniffed::http) co_return co_await serve_bytes(first.sniffed, std::move(first.bytes));
-  const relay::HttpLimits limits{limits_.first_bytes_timeout, limits_.http_idle_timeout, limits_.idle_timeout};
-  record_closed(co_await relay::relay_http(*client_, std::move(first), *this, limits, worker_.pipes(), totals_));
-}
-
-net::Task<void> OutboundCall::serve_bytes(Sniffed sniffed, std::vector<std::uint8_t> bytes) {
-  if (const auto refusal = co_await decide_and_connect(sniffed)) {
-    co_return co_await refuse(sniffed, refusal->reason, refusal->detail);
-  }
-  co_await send_and_tunnel(std::move(bytes));
-}
-
 net::Task<void> OutboundCall::serve_unreadable(relay::Unreadable unreadable) {
+  if (!audit_only_) co_return co_await Call::serve_unreadable(std::move(unreadable));
   if (unreadable.sniffed == Sniffed::tls) record_.protocol = "tls";
   if (unreadable.sniffed == Sniffed::http) record_.protocol = "http";
-  if (!audit_only_) co_return co_await refuse(unreadable.sniffed, unreadable.reason, unreadable.detail);
-  if (const auto refusal = co_await connect_direct(unreadable.reason)) {
-    co_return co_await refuse(unreadable.sniffed, refusal->reason, refusal->detail);
-  }
-  co_await send_and_tunnel(std::move(unreadable.bytes));
+  unreadable_ = unreadable.reason;
+  co_await serve_stream(unreadable.sniffed, std::move(unreadable.bytes));
 }
 
-net::Task<void> OutboundCall::send_and_tunnel(std::vector<std::uint8_t> bytes) {
-  totals_.sent += bytes.size();
-  // One write, and so one segment where it fits: header and hello travel together.
-  bytes.insert(bytes.begin(), header_.begin(), header_.end());
-  const bool sent = co_await upstream_->write_all(bytes);
-  if (!sent) {
-    client_->reset();
-    co_return record_closed(relay::End::upstream_reset);
-  }
-  co_await run_tunnel();
-}
-
-net::Task<std::variant<net::Stream*, relay::HttpDenial>> OutboundCall::route(const wire::RequestHead& head) {
-  note(head);
-  // The connection to the gateway stands for one name; another name gets another connection and header.
-  if (upstream_ && (upstream_host_ != host_ || !upstream_->is_quiet())) upstream_.reset();
-  if (upstream_) {
-    const auto refusal = decide(Sniffed::http);
-    if (!refusal && record_allowed(Reason::registered, observe::Decision::allow)) co_return upstream_.get();
-    upstream_.reset();
-  }
-  if (const auto refusal = co_await decide_and_connect(Sniffed::http)) {
-    record_denied(refusal->reason, refusal->detail);
-    co_return relay::HttpDenial{refusal->reason, refusal->detail};
-  }
-  upstream_host_ = host_;
-  // A gateway that is gone already shows when the request itself is sent.
-  co_await upstream_->write_all(header_);
-  co_return upstream_.get();
-}
-
-void OutboundCall::refuse_unreadable(const relay::Unreadable& unreadable) {
-  record_denied(unreadable.reason, unreadable.detail);
-}
-
-std::optional<OutboundCall::Refusal> OutboundCall::decide(Sniffed sniffed) {
-  const auto snapshot = worker_.snapshot();
-  const auto verdict = judge(snapshot.get(), sniffed);
-  if (!verdict.allowed()) return Refusal{verdict.reason, {}};
-  if (record_.ech && node_.settings.egress.ech == settings::EchPolicy::deny) {
-    return Refusal{Reason::ech_not_allowed, "the ClientHello is encrypted: only its outer name is known"};
-  }
+std::optional<Refusal> OutboundCall::decide(Sniffed sniffed) {
+  reason_ = Reason::registered;
+  decision_ = observe::Decision::allow;
+  let_go_ = false;
+  const auto refusal = unreadable_ ? Refusal{*unreadable_, {}} : judge_and_route(sniffed);
+  way_ = refusal ? "" : key_of(chosen_);
+  if (!refusal || !audit_only_) return refusal;
+  let_go(refusal->reason);
   return std::nullopt;
 }
 
-net::Task<std::optional<OutboundCall::Refusal>> OutboundCall::decide_and_connect(Sniffed sniffed) {
-  if (const auto refusal = decide(sniffed)) {
-    if (audit_only_) co_return co_await connect_direct(refusal->reason);
-    co_return refusal;
+std::optional<Refusal> OutboundCall::judge_and_route(Sniffed sniffed) {
+  snapshot_ = worker_.snapshot();
+  verdict_ = judge(snapshot_.get(), sniffed);
+  if (!verdict_.allowed()) return Refusal{verdict_.reason, {}};
+  if (record_.ech && node_.settings.egress.ech == settings::EchPolicy::deny) {
+    return Refusal{Reason::ech_not_allowed, "the ClientHello is encrypted: only its outer name is known"};
   }
-  co_return co_await connect_gateway();
+  const auto call = request(sniffed);
+  chosen_ = choose_way(snapshot_->route(call, verdict_, caller()), call, verdict_, node_.settings.egress);
+  if (const auto* none = std::get_if<NoWay>(&chosen_)) return Refusal{Reason::no_gateway_route, none->detail};
+  return std::nullopt;
 }
 
-net::Task<std::optional<OutboundCall::Refusal>> OutboundCall::connect_gateway() {
-  const auto gateway = gateway_endpoint();
-  record_.gateway = gateway.to_string();
-  record_.route = "default";
-  auto dialled = co_await net::dial(gateway, limits_.connect_timeout);
-  if (const auto* failed = std::get_if<net::DialError>(&dialled)) {
-    co_return Refusal{Reason::gateway_unreachable, "gateway " + failed->message};
+void OutboundCall::let_go(Reason would_deny) {
+  let_go_ = true;
+  reason_ = would_deny;
+  decision_ = observe::Decision::would_deny;
+  way_ = "let go";
+}
+
+bool OutboundCall::has_way(const Snapshot& snapshot, const Request& request, const Verdict& verdict) const {
+  const auto way = choose_way(snapshot.route(request, verdict, caller()), request, verdict, node_.settings.egress);
+  return !std::holds_alternative<NoWay>(way);
+}
+
+net::Task<std::optional<Refusal>> OutboundCall::connect() {
+  preamble_.clear();
+  record_.gateway.clear();
+  record_.upstream.clear();
+  if (let_go_) co_return co_await connect_original();
+  if (const auto* by_gateway = std::get_if<ByGateway>(&chosen_)) co_return co_await connect_gateway(*by_gateway);
+  co_return co_await connect_direct();
+}
+
+net::Task<std::optional<Refusal>> OutboundCall::connect_gateway(ByGateway way) {
+  const auto& gateway = node_.settings.egress.gateways[way.gateway];
+  record_.route = way.route;
+  Refusal last{Reason::gateway_unreachable, "no address"};
+  std::size_t dials = 0;
+  for (const auto index : node_.gateways.order(way.gateway, monotonic_ns())) {
+    if (dials++ == max_gateway_dials) break;
+    auto endpoint = gateway.addresses[index];
+    if (endpoint.port == 0) endpoint.port = way.port;
+    record_.gateway = endpoint.to_string();
+    auto dialled = co_await net::dial(endpoint, limits_.connect_timeout);
+    std::optional<Refusal> failed;
+    if (const auto* error = std::get_if<net::DialError>(&dialled)) {
+      failed = Refusal{Reason::gateway_unreachable, "gateway " + error->message};
+    } else {
+      failed = co_await begin_transport(gateway, std::get<net::Tcp::socket>(std::move(dialled)));
+    }
+    if (!failed) {
+      node_.gateways.succeeded(way.gateway, index);
+      if (gateway.transport != settings::Transport::raw) preamble_ = header_for(gateway, way.port);
+      co_return std::nullopt;
+    }
+    node_.gateways.failed(way.gateway, index, monotonic_ns());
+    last = std::move(*failed);
   }
-  upstream_ = std::make_unique<net::PlainStream>(std::get<net::Tcp::socket>(std::move(dialled)));
-  if (!record_allowed(Reason::registered, observe::Decision::allow)) {
-    co_return Refusal{Reason::audit_unavailable, "the audit log cannot be written"};
+  co_return last;
+}
+
+net::Task<std::optional<Refusal>> OutboundCall::begin_transport(const settings::GatewayTarget& gateway,
+                                                                net::Tcp::socket socket) {
+  if (gateway.transport != settings::Transport::tls) {
+    upstream_ = std::make_unique<net::PlainStream>(std::move(socket));
+    co_return std::nullopt;
   }
-  if (node_.settings.egress.gateways.front().transport == settings::Transport::proxy) header_ = gateway_header();
+  auto begun = co_await tls::connect(*node_.tls, std::move(socket), {gateway.name, {}}, limits_.connect_timeout);
+  if (const auto* error = std::get_if<tls::HandshakeError>(&begun)) {
+    co_return Refusal{Reason::gateway_unreachable, "gateway " + record_.gateway + ": TLS: " + error->message};
+  }
+  upstream_ = std::get<std::unique_ptr<tls::TlsStream>>(std::move(begun));
   co_return std::nullopt;
 }
 
-net::Task<std::optional<OutboundCall::Refusal>> OutboundCall::connect_direct(Reason would_deny) {
+net::Task<std::optional<Refusal>> OutboundCall::connect_direct() {
+  record_.route = std::get<Direct>(chosen_).route;
+  reason_ = Reason::direct;
+  const serving::TargetQuery query{verdict_.service, verdict_.port, host_, *record_.destination, pick_, {}, nullptr};
+  auto dialled = co_await upstreams_.connect(query, limits_.connect_timeout);
+  if (auto* refusal = std::get_if<Refusal>(&dialled)) co_return std::move(*refusal);
+  auto& [socket, endpoint] = std::get<net::Dialled>(dialled);
+  record_.upstream = endpoint.to_string();
+  upstream_ = std::make_unique<net::PlainStream>(std::move(socket));
+  co_return std::nullopt;
+}
+
+net::Task<std::optional<Refusal>> OutboundCall::connect_original() {
+  record_.route = "direct";
   auto dialled = co_await net::dial(*record_.destination, limits_.connect_timeout);
   if (const auto* failed = std::get_if<net::DialError>(&dialled)) {
     co_return Refusal{failed->kind == net::DialFailure::timeout ? Reason::upstream_timeout : Reason::upstream_refused,
                       failed->message};
   }
-  upstream_ = std::make_unique<net::PlainStream>(std::get<net::Tcp::socket>(std::move(dialled)));
-  header_.clear();
-  record_.gateway.clear();
-  record_.route = "direct";
   record_.upstream = record_.destination->to_string();
-  if (!record_allowed(would_deny, observe::Decision::would_deny)) {
-    co_return Refusal{Reason::audit_unavailable, "the audit log cannot be written"};
-  }
+  upstream_ = std::make_unique<net::PlainStream>(std::get<net::Tcp::socket>(std::move(dialled)));
   co_return std::nullopt;
 }
 
-Endpoint OutboundCall::gateway_endpoint() const {
-  const auto& gateway = node_.settings.egress.gateways.front().addresses.front();
-  return {gateway.address, gateway.port != 0 ? gateway.port : record_.destination->port};
-}
-
-std::vector<std::uint8_t> OutboundCall::gateway_header() const {
+std::vector<std::uint8_t> OutboundCall::header_for(const settings::GatewayTarget& gateway, std::uint16_t port) {
   wire::ProxyHeader header;
   header.source = *record_.source;
   header.destination = *record_.destination;
@@ -171,7 +186,13 @@ std::vector<std::uint8_t> OutboundCall::gateway_header() const {
   header.service_account = record_.pod->service_account;
   header.rule = record_.rule;
   header.connection_id = record_.id;
-  return wire::encode_proxy_header(header);
+  header.gateway = gateway.name;
+  header.gateway_port = port;
+  boost::system::error_code error;
+  const auto local = upstream_->socket().local_endpoint(error);
+  // Gone already: the first write says so.
+  if (!error) header.hop_source = net::to_endpoint(local);
+  return node_.signer->sign(header);
 }
 
 }  // namespace sluice::egress

@@ -4,57 +4,65 @@
 #include <memory>
 #include <optional>
 
+#include "egress/gateway_pool.h"
+#include "egress/header_signer.h"
+#include "egress/way.h"
 #include "identity/pod.h"
 #include "kernel/interception.h"
-#include "relay/http_relay.h"
 #include "serving/call.h"
 #include "settings/settings.h"
+#include "tls/context.h"
 
 namespace sluice::egress {
 
-// What all calls of the agent share. Immutable or thread-safe, and outlives them.
+// What all calls of the agent share. Thread-safe, and outlives them.
 struct Node {
   const settings::AgentSettings& settings;
   const kernel::Interception& kernel;
   serving::Recorder& recorder;
+  GatewayPool& gateways;
+  const HeaderSigner* signer;  // null with transport raw alone
+  const tls::Context* tls;     // null without transport tls
 };
 
-class OutboundCall final : public serving::Call, private relay::HttpJudge {
+class OutboundCall final : public serving::Call {
  public:
-  OutboundCall(const Node& node, serving::Worker& worker, net::Tcp::socket client);
+  // `upstreams` belongs to the worker's thread.
+  OutboundCall(const Node& node, serving::Worker& worker, serving::Upstreams& upstreams, net::Tcp::socket client);
 
   // Tells the whole story; `pods` is who is who at its beginning.
   net::Task<void> serve(std::shared_ptr<const identity::PodTable> pods);
 
  private:
-  struct Refusal {
-    Reason reason;
-    std::string detail;
-  };
+  using Refused = std::optional<serving::Refusal>;
 
-  bool identify(const identity::PodTable& pods);
-  net::Task<void> serve_sniffed();
-  net::Task<void> serve_bytes(Sniffed sniffed, std::vector<std::uint8_t> bytes);
-  net::Task<void> serve_unreadable(relay::Unreadable unreadable);
-  net::Task<void> send_and_tunnel(std::vector<std::uint8_t> bytes);
+  bool identify();
 
-  // relay::HttpJudge
-  net::Task<std::variant<net::Stream*, relay::HttpDenial>> route(const wire::RequestHead& head) override;
-  void refuse_unreadable(const relay::Unreadable& unreadable) override;
+  // serving::Call. In mode audit a denial becomes a direct connection to where the pod wanted to go.
+  Refused decide(Sniffed sniffed) override;
+  net::Task<Refused> connect() override;
+  bool has_way(const Snapshot& snapshot, const Request& request, const Verdict& verdict) const override;
+  net::Task<void> serve_unreadable(relay::Unreadable unreadable) override;
 
-  // Judges, connects and records: afterwards `upstream_` takes the call's first byte. In mode audit a denial becomes a
-  // direct connection to where the pod wanted to go.
-  net::Task<std::optional<Refusal>> decide_and_connect(Sniffed sniffed);
-  std::optional<Refusal> decide(Sniffed sniffed);
-  net::Task<std::optional<Refusal>> connect_gateway();
-  net::Task<std::optional<Refusal>> connect_direct(Reason would_deny);
-  Endpoint gateway_endpoint() const;
-  std::vector<std::uint8_t> gateway_header() const;
+  Refused judge_and_route(Sniffed sniffed);
+  void let_go(Reason would_deny);
+  net::Task<Refused> connect_gateway(ByGateway way);
+  net::Task<Refused> connect_direct();
+  net::Task<Refused> connect_original();
+  net::Task<Refused> begin_transport(const settings::GatewayTarget& gateway, net::Tcp::socket socket);
+  std::vector<std::uint8_t> header_for(const settings::GatewayTarget& gateway, std::uint16_t port);
 
   const Node& node_;
+  serving::Upstreams& upstreams_;
+  std::shared_ptr<const identity::PodTable> pods_;
   bool audit_only_ = false;           // mode audit: nothing of this pod is blocked
-  std::string upstream_host_;         // the name that upstream_ was connected for
-  std::vector<std::uint8_t> header_;  // what the gateway is told before the call's own bytes
+  std::optional<Reason> unreadable_;  // why nothing can be made of the first bytes
+
+  // Of the last decide():
+  Way chosen_;
+  bool let_go_ = false;                       // denied, and let go in mode audit
+  std::shared_ptr<const Snapshot> snapshot_;  // keeps what `verdict_` points to
+  Verdict verdict_;
 };
 
 }  // namespace sluice::egress

@@ -1,195 +1,175 @@
 #include "gateway/forwarded_call.h"
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
 #include "base/clock.h"
+#include "tls/stream.h"
 
 namespace sluice::gateway {
 namespace {
 
-constexpr std::size_t max_dials = 4;  // addresses tried for one call
+using serving::Refusal;
 
-Reason reason_of(net::DialFailure failure) {
-  return failure == net::DialFailure::timeout ? Reason::upstream_timeout : Reason::upstream_refused;
+Refusal denied(std::string detail) {
+  return {Reason::gateway_denied, std::move(detail)};
+}
+
+std::string_view last_segment(std::string_view uri) {
+  return uri.substr(std::min(uri.rfind('/') + 1, uri.size()));
 }
 
 }  // namespace
 
-ForwardedCall::ForwardedCall(const Exit& exit, serving::Worker& worker, net::Resolver& resolver,
+ForwardedCall::ForwardedCall(const Exit& exit, serving::Worker& worker, serving::Upstreams& upstreams,
                              const settings::Listen& listen, net::Tcp::socket client)
     : Call(worker, exit.recorder, exit.settings.limits, std::move(client)),
       exit_(exit),
-      resolver_(resolver),
+      upstreams_(upstreams),
       listen_(listen) {}
 
 net::Task<void> ForwardedCall::serve() {
-  auto header = co_await read_header();
-  if (const auto* refusal = std::get_if<Refusal>(&header)) {
-    co_return co_await refuse(Sniffed::none, refusal->reason, refusal->detail);
+  std::vector<std::uint8_t> behind;
+  auto refusal = co_await meet_agent(behind);
+  if (!refusal) {
+    if (const auto limit = claim(record_.source->address); !limit.empty()) {
+      refusal = Refusal{Reason::overloaded, std::string(limit)};
+    }
   }
-  if (!admit(record_.source->address)) {
-    co_return co_await refuse(Sniffed::none, Reason::overloaded, "too many connections");
-  }
-  const auto snapshot = worker_.snapshot();
-  if (!snapshot) co_return co_await refuse(Sniffed::none, Reason::policy_not_ready, "no policy was read yet");
-  auto behind = std::get<std::vector<std::uint8_t>>(std::move(header));
-  const auto& destination = *record_.destination;
-  if (snapshot->inspect(pod_namespace_, destination.address, destination.port) != Inspection::sniff) {
-    co_return co_await serve_bytes(Sniffed::none, std::move(behind));
-  }
-  auto read = co_await relay::read_first_bytes(*client_, std::move(behind), limits_.first_bytes_timeout);
-  if (const auto* bad = std::get_if<relay::Unreadable>(&read)) {
-    co_return co_await refuse(bad->sniffed, bad->reason, bad->detail);
-  }
-  auto first = std::get<relay::FirstBytes>(std::move(read));
-  note(first);
-  if (first.sniffed != Sniffed::http) co_return co_await serve_bytes(first.sniffed, std::move(first.bytes));
-  const relay::HttpLimits limits{limits_.first_bytes_timeout, limits_.http_idle_timeout, limits_.idle_timeout};
-  record_closed(co_await relay::relay_http(*client_, std::move(first), *this, limits, worker_.pipes(), totals_));
+  if (refusal) co_return co_await refuse(Sniffed::none, refusal->reason, refusal->detail);
+  co_await serve_client(std::move(behind));
 }
 
-net::Task<std::variant<std::vector<std::uint8_t>, ForwardedCall::Refusal>> ForwardedCall::read_header() {
+net::Task<std::optional<Refusal>> ForwardedCall::meet_agent(std::vector<std::uint8_t>& behind) {
   boost::system::error_code error;
+  peer_ = net::to_endpoint(client_->socket().remote_endpoint(error));
   record_.protocol = "tcp";
-  record_.source = net::to_endpoint(client_->socket().remote_endpoint(error));
+  record_.source = peer_;
   record_.destination = net::to_endpoint(client_->socket().local_endpoint(error));
-  std::vector<std::uint8_t> bytes;
-  if (listen_.transport == settings::Transport::raw) {
-    // The address that the pod dialled is not known, the port is what this listener stands for.
-    record_.destination = Endpoint{IpAddress(), listen_.service_port};
-    co_return bytes;
+  gateway_port_ = listen_.service_port;
+  if (const auto limit = admit(); !limit.empty()) co_return Refusal{Reason::overloaded, std::string(limit)};
+  if (listen_.transport == settings::Transport::raw) co_return meet_raw_client();
+  if (listen_.transport == settings::Transport::tls) {
+    auto refusal = co_await begin_transport();
+    if (refusal) co_return refusal;
   }
-  const net::Deadline deadline(client_->socket(), limits_.first_bytes_timeout);
-  for (;;) {
-    const auto before = bytes.size();
-    bytes.resize(before + wire::max_proxy_header_bytes);
-    const auto got = co_await client_->read_some(std::span(bytes).subspan(before));
-    const auto* size = std::get_if<std::size_t>(&got);
-    bytes.resize(before + (size ? *size : 0));
-    if (!size || *size == 0) {
-      co_return Refusal{Reason::gateway_denied,
-                        deadline.expired() ? "the PROXY header took too long" : "ended within its PROXY header"};
-    }
-    auto parsed = wire::parse_proxy_header(bytes);
-    if (std::holds_alternative<wire::NeedMore>(parsed)) continue;
-    if (const auto* bad = std::get_if<wire::Malformed>(&parsed)) {
-      co_return Refusal{Reason::gateway_denied, "PROXY header: " + std::string(bad->what)};
-    }
-    const auto* header = std::get_if<wire::ParsedProxyHeader>(&parsed);
-    if (!header) co_return Refusal{Reason::gateway_denied, "no PROXY header"};
-    adopt_header(header->header);
-    bytes.erase(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(header->wire_bytes));
-    co_return bytes;
-  }
+  co_return co_await read_header(behind);
 }
 
-void ForwardedCall::adopt_header(const wire::ProxyHeader& header) {
-  record_.source = header.source;
-  record_.destination = header.destination;
-  if (!header.connection_id.empty()) record_.id = header.connection_id;
-  if (!header.pod_name.empty()) {
-    record_.pod = observe::PodFacts{header.pod_namespace, header.pod_name, {}, header.service_account};
-  }
-  pod_namespace_ = header.pod_namespace;
-  authority_ = header.authority;
-}
-
-net::Task<void> ForwardedCall::serve_bytes(Sniffed sniffed, std::vector<std::uint8_t> bytes) {
-  if (const auto refusal = co_await decide_and_connect(sniffed)) {
-    co_return co_await refuse(sniffed, refusal->reason, refusal->detail);
-  }
-  const bool sent = co_await upstream_->write_all(bytes);
-  if (!sent) {
-    client_->reset();
-    co_return record_closed(relay::End::upstream_reset);
-  }
-  totals_.sent += bytes.size();
-  co_await run_tunnel();
-}
-
-net::Task<std::variant<net::Stream*, relay::HttpDenial>> ForwardedCall::route(const wire::RequestHead& head) {
-  note(head);
-  if (upstream_ && (upstream_host_ != host_ || !upstream_->is_quiet())) upstream_.reset();
-  if (upstream_) {
-    Verdict verdict;
-    if (!decide(Sniffed::http, verdict) && record_allowed(verdict.reason, observe::Decision::allow)) {
-      co_return upstream_.get();
-    }
-    upstream_.reset();
-  }
-  if (const auto refusal = co_await decide_and_connect(Sniffed::http)) {
-    record_denied(refusal->reason, refusal->detail);
-    co_return relay::HttpDenial{refusal->reason, refusal->detail};
-  }
-  upstream_host_ = host_;
-  co_return upstream_.get();
-}
-
-void ForwardedCall::refuse_unreadable(const relay::Unreadable& unreadable) {
-  record_denied(unreadable.reason, unreadable.detail);
-}
-
-std::optional<ForwardedCall::Refusal> ForwardedCall::decide(Sniffed sniffed, Verdict& verdict) {
-  if (!authority_.empty() && authority_ != host_) {
-    return Refusal{Reason::host_mismatch, "the agent judged " + authority_};
-  }
-  const auto snapshot = worker_.snapshot();
-  verdict = judge(snapshot.get(), sniffed);
-  if (!verdict.allowed()) return Refusal{verdict.reason, {}};
+std::optional<Refusal> ForwardedCall::meet_raw_client() {
+  // The address that the pod dialled is not known, the port is what this listener stands for.
+  record_.destination = Endpoint{IpAddress(), listen_.service_port};
+  const auto& networks = listen_.unsigned_from;
+  const bool listed =
+      std::any_of(networks.begin(), networks.end(), [&](const Cidr& cidr) { return cidr.contains(peer_.address); });
+  if (!listed) return denied(fmt::format("{} is not in unsigned_from of this listener", peer_.address.to_string()));
   return std::nullopt;
 }
 
-net::Task<std::optional<ForwardedCall::Refusal>> ForwardedCall::decide_and_connect(Sniffed sniffed) {
-  const auto snapshot = worker_.snapshot();  // keeps what the verdict points to
-  Verdict verdict;
-  if (const auto refusal = decide(sniffed, verdict)) co_return refusal;
-  if (const auto refusal = co_await connect(verdict)) co_return refusal;
-  if (!record_allowed(verdict.reason, observe::Decision::allow)) {
-    co_return Refusal{Reason::audit_unavailable, "the audit log cannot be written"};
-  }
+net::Task<std::optional<Refusal>> ForwardedCall::begin_transport() {
+  auto& plain = client_->socket();
+  net::Tcp::socket socket(plain.get_executor());
+  std::swap(socket, plain);
+  auto begun = co_await tls::accept(*exit_.tls, std::move(socket), limits_.first_bytes_timeout);
+  if (const auto* error = std::get_if<tls::HandshakeError>(&begun)) co_return denied("TLS: " + error->message);
+  auto stream = std::get<std::unique_ptr<tls::TlsStream>>(std::move(begun));
+  peer_uris_ = stream->peer_uris();
+  client_ = std::move(stream);
   co_return std::nullopt;
 }
 
-net::Task<std::optional<ForwardedCall::Refusal>> ForwardedCall::connect(const Verdict& verdict) {
-  Refusal last{Reason::upstream_refused, "the service has no address to dial: give it endpoints or a resolution"};
-  std::size_t dials = 0;
-  for (const auto& target : plan_targets(verdict, host_, *record_.destination, monotonic_ns())) {
-    if (dials == max_dials) break;
-    const auto resolved = co_await addresses_of(target, *verdict.service);
-    if (const auto* refusal = std::get_if<Refusal>(&resolved)) {
-      last = *refusal;
-      continue;
+net::Task<std::optional<Refusal>> ForwardedCall::read_header(std::vector<std::uint8_t>& behind) {
+  const net::Deadline deadline(client_->socket(), limits_.first_bytes_timeout);
+  for (;;) {
+    const auto before = behind.size();
+    behind.resize(before + wire::max_proxy_header_bytes);
+    const auto got = co_await client_->read_some(std::span(behind).subspan(before));
+    const auto* size = std::get_if<std::size_t>(&got);
+    behind.resize(before + (size ? *size : 0));
+    if (!size || *size == 0) {
+      co_return denied(deadline.expired() ? "the PROXY header took too long" : "ended within its PROXY header");
     }
-    for (const auto& endpoint : std::get<std::vector<Endpoint>>(resolved)) {
-      if (dials++ == max_dials) break;
-      auto dialled = co_await net::dial(endpoint, limits_.connect_timeout);
-      if (auto* socket = std::get_if<net::Tcp::socket>(&dialled)) {
-        upstream_ = std::make_unique<net::PlainStream>(std::move(*socket));
-        record_.upstream = endpoint.to_string();
-        co_return std::nullopt;
-      }
-      const auto& failed = std::get<net::DialError>(dialled);
-      last = {reason_of(failed.kind), failed.message};
+    const auto parsed = wire::parse_proxy_header(behind);
+    if (std::holds_alternative<wire::NeedMore>(parsed)) continue;
+    if (const auto* bad = std::get_if<wire::Malformed>(&parsed)) {
+      co_return denied("PROXY header: " + std::string(bad->what));
     }
+    const auto* header = std::get_if<wire::ParsedProxyHeader>(&parsed);
+    if (!header) co_return denied("no PROXY header");
+    if (auto refusal = check_header(*header)) co_return refusal;
+    behind.erase(behind.begin(), behind.begin() + static_cast<std::ptrdiff_t>(header->wire_bytes));
+    co_return std::nullopt;
   }
-  co_return last;
 }
 
-net::Task<std::variant<std::vector<Endpoint>, ForwardedCall::Refusal>> ForwardedCall::addresses_of(
-    const Target& target, const Service& service) {
-  // What resources name by address is their author's word; what DNS answers is not.
-  if (target.address) co_return std::vector<Endpoint>{{*target.address, target.port}};
-  const auto resolved = co_await resolver_.resolve(target.name);
-  if (!resolved) co_return Refusal{Reason::dns_failure, resolved.error().message()};
-  std::vector<Endpoint> endpoints;
-  Refusal refusal{Reason::dns_failure, target.name + ": no address"};
-  for (const auto& address : *resolved) {
-    if (const auto why = forbidden(address, service, exit_.settings.gateway)) {
-      refusal = {Reason::address_forbidden, target.name + " is " + address.to_string() + ": " + *why};
-      continue;
+std::optional<Refusal> ForwardedCall::check_header(const wire::ParsedProxyHeader& parsed) {
+  const auto now_ms = static_cast<std::uint64_t>(wall_ns() / 1'000'000);
+  auto checked = exit_.headers.check(parsed, peer_, listen_, now_ms);
+  if (auto* refusal = std::get_if<HeaderRefusal>(&checked))
+    return denied("PROXY header: " + std::move(refusal->detail));
+  const auto& verified = std::get<VerifiedHeader>(checked);
+  if (listen_.transport == settings::Transport::tls) {
+    const bool same = std::any_of(peer_uris_.begin(), peer_uris_.end(),
+                                  [&](const std::string& uri) { return last_segment(uri) == verified.node; });
+    if (!same) {
+      return denied(fmt::format("PROXY header: of node \"{}\", in a connection of {}", verified.node,
+                                fmt::join(peer_uris_, ", ")));
     }
-    endpoints.push_back({address, target.port});
   }
-  if (endpoints.empty()) co_return refusal;
-  co_return endpoints;
+  adopt_header(parsed.header, verified.identity_known());
+  return std::nullopt;
+}
+
+void ForwardedCall::adopt_header(const wire::ProxyHeader& header, bool identity_known) {
+  record_.source = header.source;
+  record_.destination = header.destination;
+  authority_ = header.authority;
+  gateway_port_ = header.gateway_port;
+  if (!identity_known) {
+    // Anybody can write a header: which address a pod dialled is nothing to go by then.
+    record_.destination->address = IpAddress();
+    return;
+  }
+  if (!header.connection_id.empty()) record_.id = header.connection_id;
+  record_.pod = observe::PodFacts{header.pod_namespace, header.pod_name, {}, header.service_account};
+  pod_namespace_ = header.pod_namespace;
+}
+
+std::optional<Refusal> ForwardedCall::decide(Sniffed sniffed) {
+  if (!authority_.empty() && authority_ != host_) {
+    return Refusal{Reason::host_mismatch, "the agent judged " + authority_};
+  }
+  snapshot_ = worker_.snapshot();
+  const auto verdict = judge(snapshot_.get(), sniffed);
+  if (!verdict.allowed()) return Refusal{verdict.reason, {}};
+  const auto call = request(sniffed);
+  auto chosen = choose_outgoing(*snapshot_, snapshot_->route(call, verdict, caller()), call, verdict,
+                                exit_.settings.gateway.unrouted);
+  if (auto* none = std::get_if<NoOutgoing>(&chosen)) return Refusal{Reason::no_gateway_route, std::move(none->detail)};
+  outgoing_ = std::get<Outgoing>(std::move(chosen));
+  way_ = fmt::format("{} {} {}", outgoing_.route, outgoing_.host, outgoing_.port->number);
+  return std::nullopt;
+}
+
+bool ForwardedCall::has_way(const Snapshot& snapshot, const Request& request, const Verdict& verdict) const {
+  return std::holds_alternative<Outgoing>(choose_outgoing(snapshot, snapshot.route(request, verdict, caller()), request,
+                                                          verdict, exit_.settings.gateway.unrouted));
+}
+
+net::Task<std::optional<Refusal>> ForwardedCall::connect() {
+  record_.route = outgoing_.route;
+  const serving::TargetQuery query{outgoing_.service, outgoing_.port, outgoing_.host, *record_.destination, pick_, {},
+                                   outgoing_.subset};
+  const auto timeout = outgoing_.policy.connect_timeout_ms ? net::Milliseconds(*outgoing_.policy.connect_timeout_ms)
+                                                           : limits_.connect_timeout;
+  auto dialled = co_await upstreams_.connect(query, timeout);
+  if (auto* refusal = std::get_if<Refusal>(&dialled)) co_return std::move(*refusal);
+  auto& [socket, endpoint] = std::get<net::Dialled>(dialled);
+  record_.upstream = endpoint.to_string();
+  upstream_ = std::make_unique<net::PlainStream>(std::move(socket));
+  co_return std::nullopt;
 }
 
 }  // namespace sluice::gateway

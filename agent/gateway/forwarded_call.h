@@ -2,57 +2,61 @@
 // calls.
 #pragma once
 
+#include <memory>
 #include <optional>
 
-#include "gateway/destination.h"
-#include "net/resolver.h"
-#include "relay/http_relay.h"
+#include "gateway/header_check.h"
+#include "gateway/outgoing.h"
 #include "serving/call.h"
 #include "settings/settings.h"
+#include "tls/context.h"
 #include "wire/proxy_v2.h"
 
 namespace sluice::gateway {
 
-// What all calls of the gateway share. Immutable or thread-safe, and outlives them.
+// What all calls of the gateway share. Thread-safe, and outlives them.
 struct Exit {
   const settings::GatewaySettings& settings;
   serving::Recorder& recorder;
+  HeaderCheck& headers;
+  const tls::Context* tls;  // null without a listener of transport tls
 };
 
-class ForwardedCall final : public serving::Call, private relay::HttpJudge {
+class ForwardedCall final : public serving::Call {
  public:
-  // `resolver` belongs to the worker's thread.
-  ForwardedCall(const Exit& exit, serving::Worker& worker, net::Resolver& resolver, const settings::Listen& listen,
-                net::Tcp::socket client);
+  // `upstreams` belongs to the worker's thread.
+  ForwardedCall(const Exit& exit, serving::Worker& worker, serving::Upstreams& upstreams,
+                const settings::Listen& listen, net::Tcp::socket client);
 
   net::Task<void> serve();
 
  private:
-  struct Refusal {
-    Reason reason;
-    std::string detail;
-  };
+  using Refused = std::optional<serving::Refusal>;
 
-  // Who calls whom: from the PROXY header, or from the listener for raw connections. The bytes behind the header.
-  net::Task<std::variant<std::vector<std::uint8_t>, Refusal>> read_header();
-  void adopt_header(const wire::ProxyHeader& header);
-  net::Task<void> serve_bytes(Sniffed sniffed, std::vector<std::uint8_t> bytes);
+  // Who calls whom: from the PROXY header, or from the listener for raw connections. `behind` gets the bytes behind the
+  // header.
+  net::Task<Refused> meet_agent(std::vector<std::uint8_t>& behind);
+  Refused meet_raw_client();
+  net::Task<Refused> begin_transport();
+  net::Task<Refused> read_header(std::vector<std::uint8_t>& behind);
+  Refused check_header(const wire::ParsedProxyHeader& parsed);
+  void adopt_header(const wire::ProxyHeader& header, bool identity_known);
 
-  // relay::HttpJudge
-  net::Task<std::variant<net::Stream*, relay::HttpDenial>> route(const wire::RequestHead& head) override;
-  void refuse_unreadable(const relay::Unreadable& unreadable) override;
-
-  // Judges, resolves, connects and records: afterwards `upstream_` takes the call's first byte.
-  net::Task<std::optional<Refusal>> decide_and_connect(Sniffed sniffed);
-  std::optional<Refusal> decide(Sniffed sniffed, Verdict& verdict);
-  net::Task<std::optional<Refusal>> connect(const Verdict& verdict);
-  net::Task<std::variant<std::vector<Endpoint>, Refusal>> addresses_of(const Target& target, const Service& service);
+  // serving::Call
+  Refused decide(Sniffed sniffed) override;
+  net::Task<Refused> connect() override;
+  bool has_way(const Snapshot& snapshot, const Request& request, const Verdict& verdict) const override;
 
   const Exit& exit_;
-  net::Resolver& resolver_;
+  serving::Upstreams& upstreams_;
   const settings::Listen& listen_;
-  std::string authority_;      // the name that the agent judged; empty: it did not say
-  std::string upstream_host_;  // the name that upstream_ was connected for
+  Endpoint peer_;                       // as TCP has it
+  std::vector<std::string> peer_uris_;  // of the agent's certificate
+  std::string authority_;               // the name that the agent judged; empty: it did not say
+
+  // Of the last decide():
+  std::shared_ptr<const Snapshot> snapshot_;  // keeps what `outgoing_` points to
+  Outgoing outgoing_;
 };
 
 }  // namespace sluice::gateway

@@ -159,7 +159,7 @@ net::Task<End> relay_http(net::Stream& client, FirstBytes first, HttpJudge& judg
     Exchange exchange(client, upstream, head, ahead, pipes, totals);
     auto outcome = Exchange::Outcome::failed;
     {
-      const IdleGuard guard(client, upstream, limits.idle, totals);
+      const IdleGuard guard(client, upstream, {limits.idle}, totals);
       outcome = co_await exchange.run();
       if (guard.expired()) co_return End::idle;
     }
@@ -168,7 +168,7 @@ net::Task<End> relay_http(net::Stream& client, FirstBytes first, HttpJudge& judg
       const bool sent = co_await upstream.write_all(ahead);
       if (!sent) co_return End::upstream_reset;
       totals.sent += ahead.size();
-      co_return co_await tunnel(client, upstream, limits.idle, pipes, totals);
+      co_return co_await tunnel(client, upstream, {limits.idle}, pipes, totals);
     }
     if (outcome == Exchange::Outcome::close) break;
     auto next = co_await read_request_head(client, ahead, limits.keep_alive, limits.head_timeout);

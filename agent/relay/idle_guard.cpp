@@ -2,10 +2,10 @@
 
 namespace sluice::relay {
 
-IdleGuard::IdleGuard(net::Stream& client, net::Stream& upstream, net::Milliseconds idle, const Totals& totals)
-    : state_(std::make_shared<State>(State{client, upstream, idle, totals,
+IdleGuard::IdleGuard(net::Stream& client, net::Stream& upstream, IdleLimits limits, const Totals& totals)
+    : state_(std::make_shared<State>(State{client, upstream, limits, totals,
                                            boost::asio::steady_timer(client.socket().get_executor()), totals.both(),
-                                           false})) {
+                                           totals.received, limits.answer.count() > 0, false})) {
   arm(state_);
 }
 
@@ -14,12 +14,15 @@ IdleGuard::~IdleGuard() {
 }
 
 void IdleGuard::arm(const std::shared_ptr<State>& state) {
-  state->timer.expires_after(state->idle);
+  state->timer.expires_after(state->awaits_answer ? state->limits.answer : state->limits.idle);
   // A weak reference: a handler that was queued before cancel() finds nothing.
   state->timer.async_wait([weak = std::weak_ptr<State>(state)](const boost::system::error_code& error) {
     const auto self = weak.lock();
     if (error || !self) return;
-    if (self->totals.both() != self->seen) {
+    const bool answered = self->awaits_answer && self->totals.received != self->received_before;
+    const bool moved = !self->awaits_answer && self->totals.both() != self->seen;
+    if (answered || moved) {
+      self->awaits_answer = false;
       self->seen = self->totals.both();
       return arm(self);
     }

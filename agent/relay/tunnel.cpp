@@ -16,11 +16,12 @@ class Tunnel {
   Tunnel(net::Stream& client, net::Stream& upstream, PipePool& pipes, Totals& totals)
       : client_(client), upstream_(upstream), pipes_(pipes), totals_(totals) {}
 
-  net::Task<End> run(net::Milliseconds idle) {
-    const IdleGuard guard(client_, upstream_, idle, totals_);
+  net::Task<End> run(IdleLimits limits) {
+    const IdleGuard guard(client_, upstream_, limits, totals_);
     co_await (upward() && downward());
     client_.close();
     upstream_.close();
+    if (guard.unanswered()) co_return End::no_answer;
     co_return guard.expired() ? End::idle : end_;
   }
 
@@ -60,15 +61,14 @@ class Tunnel {
 }  // namespace
 
 std::string_view to_string(End end) {
-  constexpr std::array<std::string_view, 8> names = {"finished", "client_reset", "upstream_reset", "idle",
-                                                     "cut",      "overloaded",   "denied",         "malformed"};
+  constexpr std::array<std::string_view, 9> names = {
+      "finished", "client_reset", "upstream_reset", "idle", "no_answer", "cut", "overloaded", "denied", "malformed"};
   return names[static_cast<std::size_t>(end)];
 }
 
-net::Task<End> tunnel(net::Stream& client, net::Stream& upstream, net::Milliseconds idle, PipePool& pipes,
-                      Totals& totals) {
+net::Task<End> tunnel(net::Stream& client, net::Stream& upstream, IdleLimits limits, PipePool& pipes, Totals& totals) {
   Tunnel state(client, upstream, pipes, totals);
-  co_return co_await state.run(idle);
+  co_return co_await state.run(limits);
 }
 
 }  // namespace sluice::relay

@@ -20,13 +20,33 @@ std::string_view name_of(Sniffed sniffed) {
   }
 }
 
+// Every bit of the clock on every bit of the result (the finaliser of SplitMix64).
+std::uint64_t spread(std::uint64_t value) {
+  value = (value ^ value >> 30) * 0xbf58476d1ce4e5b9ULL;
+  value = (value ^ value >> 27) * 0x94d049bb133111ebULL;
+  return value ^ value >> 31;
+}
+
+// The field lines of a request head, between its first line and the empty one.
+std::string_view field_lines(ByteSpan head) {
+  std::string_view text(reinterpret_cast<const char*>(head.data()), head.size());
+  text.remove_prefix(std::min(text.find('\n') + 1, text.size()));
+  return text;
+}
+
+std::string_view query_of(std::string_view target) {
+  const auto mark = target.find('?');
+  return mark == target.npos ? std::string_view() : target.substr(mark + 1);
+}
+
 }  // namespace
 
 Call::Call(Worker& worker, Recorder& recorder, const settings::Limits& limits, net::Tcp::socket client)
     : worker_(worker),
-      recorder_(recorder),
       limits_(limits),
       client_(std::make_unique<net::PlainStream>(std::move(client))),
+      pick_(spread(monotonic_ns())),
+      recorder_(recorder),
       started_ns_(monotonic_ns()) {
   record_.id = recorder_.next_id();
   record_.datapath = "relay";
@@ -72,8 +92,15 @@ Request Call::request(Sniffed sniffed) const {
   return {pod_namespace_, record_.destination->address, record_.destination->port, sniffed, host_};
 }
 
+Snapshot::Caller Call::caller() const {
+  return {pod_labels_, gateway_port_, http_ ? &*http_ : nullptr, pick_};
+}
+
 bool Call::still_allowed(const Snapshot& snapshot) const {
-  return !judged_ || snapshot.decide(request(*judged_)).allowed();
+  if (!judged_) return true;
+  const auto now = request(*judged_);
+  const auto verdict = snapshot.decide(now);
+  return verdict.allowed() && has_way(snapshot, now, verdict);
 }
 
 void Call::cut(std::string_view why) {
@@ -108,13 +135,13 @@ Verdict Call::judge(const Snapshot* snapshot, Sniffed sniffed) {
   return verdict;
 }
 
-bool Call::record_allowed(Reason reason, observe::Decision decision) {
+std::optional<Refusal> Call::record_allowed() {
   record_.event = opened_ ? observe::Event::request : observe::Event::open;
-  record_.reason = reason;
-  record_.verdict = decision;
-  if (!recorder_.allowed(record_)) return false;
+  record_.reason = reason_;
+  record_.verdict = decision_;
+  if (!recorder_.allowed(record_)) return Refusal{Reason::audit_unavailable, "the audit log cannot be written"};
   opened_ = true;
-  return true;
+  return std::nullopt;
 }
 
 void Call::record_denied(Reason reason, std::string_view detail) {
@@ -144,8 +171,82 @@ void Call::record_closed(relay::End end) {
   recorder_.closed(record);
 }
 
-net::Task<void> Call::run_tunnel() {
-  record_closed(co_await relay::tunnel(*client_, *upstream_, limits_.idle_timeout, worker_.pipes(), totals_));
+net::Task<void> Call::serve_client(std::vector<std::uint8_t> already) {
+  const auto snapshot = worker_.snapshot();
+  if (!snapshot) co_return co_await refuse(Sniffed::none, Reason::policy_not_ready, "no policy was read yet");
+  const auto& destination = *record_.destination;
+  if (snapshot->inspect(pod_namespace_, destination.address, destination.port) != Inspection::sniff) {
+    co_return co_await serve_stream(Sniffed::none, std::move(already));
+  }
+  auto read = co_await relay::read_first_bytes(*client_, std::move(already), limits_.first_bytes_timeout);
+  if (auto* bad = std::get_if<relay::Unreadable>(&read)) co_return co_await serve_unreadable(std::move(*bad));
+  auto first = std::get<relay::FirstBytes>(std::move(read));
+  note(first);
+  if (first.sniffed == Sniffed::http) co_return co_await serve_http(std::move(first));
+  co_await serve_stream(first.sniffed, std::move(first.bytes));
+}
+
+net::Task<void> Call::serve_stream(Sniffed sniffed, std::vector<std::uint8_t> bytes) {
+  auto refusal = decide(sniffed);
+  if (!refusal) refusal = co_await open_upstream();
+  if (refusal) co_return co_await refuse(sniffed, refusal->reason, refusal->detail);
+  totals_.sent += bytes.size();
+  // One write, and so one segment where it fits: preamble and hello travel together.
+  bytes.insert(bytes.begin(), preamble_.begin(), preamble_.end());
+  const bool sent = co_await upstream_->write_all(bytes);
+  if (!sent) {
+    client_->reset();
+    co_return record_closed(relay::End::upstream_reset);
+  }
+  bytes = {};
+  // Who speaks TLS is answered at once, or nobody is there.
+  const auto answer = sniffed == Sniffed::tls ? limits_.answer_timeout : net::Milliseconds(0);
+  record_closed(co_await relay::tunnel(*client_, *upstream_, {limits_.idle_timeout, answer}, worker_.pipes(), totals_));
+}
+
+net::Task<void> Call::serve_http(relay::FirstBytes first) {
+  const relay::HttpLimits limits{limits_.first_bytes_timeout, limits_.http_idle_timeout, limits_.idle_timeout};
+  record_closed(co_await relay::relay_http(*client_, std::move(first), *this, limits, worker_.pipes(), totals_));
+}
+
+net::Task<void> Call::serve_unreadable(relay::Unreadable unreadable) {
+  co_await refuse(unreadable.sniffed, unreadable.reason, unreadable.detail);
+}
+
+net::Task<std::variant<net::Stream*, relay::HttpDenial>> Call::route(const wire::RequestHead& head, ByteSpan bytes) {
+  note(head);
+  authority_ = head.authority.host;
+  if (head.authority.port) authority_ += ":" + std::to_string(*head.authority.port);
+  http_ = HttpRequest{head.method, authority_, head.path, query_of(head.target), field_lines(bytes)};
+  auto refusal = decide(Sniffed::http);
+  http_.reset();
+  auto key = host_ + " " + way_;
+  // A connection stands for one name and one way; others get another one.
+  if (upstream_ && (refusal || upstream_key_ != key || !upstream_->is_quiet())) upstream_.reset();
+  if (!refusal && upstream_) {
+    refusal = record_allowed();
+  } else if (!refusal) {
+    refusal = co_await open_upstream();
+    upstream_key_ = std::move(key);
+    // One that is gone already shows when the request itself is sent.
+    if (!refusal) co_await upstream_->write_all(preamble_);
+  }
+  if (refusal) {
+    upstream_.reset();
+    record_denied(refusal->reason, refusal->detail);
+    co_return relay::HttpDenial{refusal->reason, refusal->detail};
+  }
+  co_return upstream_.get();
+}
+
+void Call::refuse_unreadable(const relay::Unreadable& unreadable) {
+  record_denied(unreadable.reason, unreadable.detail);
+}
+
+net::Task<std::optional<Refusal>> Call::open_upstream() {
+  auto refusal = co_await connect();
+  if (!refusal) refusal = record_allowed();
+  co_return refusal;
 }
 
 }  // namespace sluice::serving

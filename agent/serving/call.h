@@ -1,22 +1,27 @@
-// One call as it is told: the facts gathered on its way, its records, and its place among the live connections. The
-// agent's and the gateway's stories are calls; what differs is where facts come from and whom they dial.
+// One call as it is told: the facts gathered on its way, its records, its place among the live connections, and the
+// story that the agent's and the gateway's calls have in common: decide, connect, record, relay. What differs is where
+// facts come from, which way a call takes, and whom it dials.
 #pragma once
 
 #include <chrono>
+#include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "observe/audit.h"
 #include "relay/first_bytes.h"
+#include "relay/http_relay.h"
 #include "relay/tunnel.h"
 #include "serving/live.h"
 #include "serving/recorder.h"
+#include "serving/upstreams.h"
 #include "serving/worker.h"
 #include "settings/settings.h"
 
 namespace sluice::serving {
 
-class Call : public Live {
+class Call : public Live, private relay::HttpJudge {
  public:
   Call(Worker& worker, Recorder& recorder, const settings::Limits& limits, net::Tcp::socket client);
   ~Call() override;  // writes the close record of an open call that has none yet
@@ -28,51 +33,83 @@ class Call : public Live {
   void cut(std::string_view why) override;
 
  protected:
+  // The roles' part of the story.
+
+  // Judges what is known, by policy and by routes, and keeps what connect() needs; the refusal when it is denied. Sets
+  // `way_`, and `reason_` and `decision_` for the record. Called for each request of a connection.
+  virtual std::optional<Refusal> decide(Sniffed sniffed) = 0;
+  // Connects `upstream_` as decide() chose, and sets `preamble_`.
+  virtual net::Task<std::optional<Refusal>> connect() = 0;
+  // Does `snapshot` still have a way for what it allows?
+  virtual bool has_way(const Snapshot& snapshot, const Request& request, const Verdict& verdict) const = 0;
+
+  // Steps of the story, each ending with its record written and the client answered.
+
+  // Reads what policy needs to know, `already` being read before, and serves it.
+  net::Task<void> serve_client(std::vector<std::uint8_t> already);
+  // Serves bytes that no answer has to be interleaved with: TLS, or anything that is not looked at.
+  net::Task<void> serve_stream(Sniffed sniffed, std::vector<std::uint8_t> bytes);
+  net::Task<void> serve_http(relay::FirstBytes first);
+  // First bytes that policy can make nothing of.
+  virtual net::Task<void> serve_unreadable(relay::Unreadable unreadable);
+  // The deny record, the answer in the client's protocol, and the end.
+  net::Task<void> refuse(Sniffed sniffed, Reason reason, std::string_view detail);
+
   // Takes a place among the live connections; the limit that is reached, empty: none.
   std::string_view admit();
   // Counts it as one of `source`, after admit(); the limit that is reached, empty: none.
   std::string_view claim(const IpAddress& source);
 
-  // Fills in what the first bytes said: protocol, names, versions, fingerprint.
-  void note(const relay::FirstBytes& first);
-  void note(const wire::RequestHead& head);
   // The request that policy judges, from the facts noted so far.
   Request request(Sniffed sniffed) const;
-  // Judges by `snapshot` and remembers what was judged for later policies.
+  // Judges by the worker's snapshot and remembers what was judged for later policies.
   Verdict judge(const Snapshot* snapshot, Sniffed sniffed);
-
-  // The open record (for the first request of a connection) or a request record (for later ones), handed to the kernel
-  // before this returns. On failure the call must be denied.
-  bool record_allowed(Reason reason, observe::Decision decision);
-  // The deny record.
-  void record_denied(Reason reason, std::string_view detail);
-  // The deny record, the answer in the client's protocol, and the end.
-  net::Task<void> refuse(Sniffed sniffed, Reason reason, std::string_view detail);
-  // The close record.
-  void record_closed(relay::End end);
-
-  // Relays what is allowed and open until it ends, `first` being sent on already.
-  net::Task<void> run_tunnel();
-
-  const std::string& host() const { return host_; }
-  bool is_open() const { return opened_; }
+  // What rules may look at besides; for the request at hand.
+  Snapshot::Caller caller() const;
 
   Worker& worker_;
-  Recorder& recorder_;
   const settings::Limits& limits_;
   std::unique_ptr<net::Stream> client_;    // never null
   std::unique_ptr<net::Stream> upstream_;  // null until one was connected
   observe::Record record_;
-  relay::Totals totals_;
   std::string host_;  // the name that policy judges: SNI or Host
   std::string pod_namespace_;
+  const Labels* pod_labels_ = nullptr;  // null: not known
+  std::uint16_t gateway_port_ = 0;      // at a gateway: of the server that the call came to
+  const std::uint64_t pick_;            // chooses among weights, the same for all requests of a connection
+
+  std::string way_;  // requests of equal host and way may share an upstream connection
+  Reason reason_ = Reason::registered;
+  observe::Decision decision_ = observe::Decision::allow;
+  std::vector<std::uint8_t> preamble_;  // what upstream is told before the call's own bytes
 
  private:
+  // relay::HttpJudge
+  net::Task<std::variant<net::Stream*, relay::HttpDenial>> route(const wire::RequestHead& head,
+                                                                 ByteSpan bytes) override;
+  void refuse_unreadable(const relay::Unreadable& unreadable) override;
+
+  // Fills in what the first bytes said: protocol, names, versions, fingerprint.
+  void note(const relay::FirstBytes& first);
+  void note(const wire::RequestHead& head);
+
+  // Connects and records; afterwards `upstream_` takes the call's first byte.
+  net::Task<std::optional<Refusal>> open_upstream();
+  // The open record (for the first request of a connection) or a request record (for later ones), handed to the kernel
+  // before this returns. On failure the call must be denied.
+  std::optional<Refusal> record_allowed();
+  void record_denied(Reason reason, std::string_view detail);
+  void record_closed(relay::End end);
   double age_ms() const;
 
+  Recorder& recorder_;
+  relay::Totals totals_;
   std::uint64_t started_ns_;
   std::optional<LiveTable::Place> place_;
-  std::optional<Sniffed> judged_;  // allowed by policy as this; re-judged when policy changes
+  std::optional<Sniffed> judged_;    // allowed by policy as this; re-judged when policy changes
+  std::optional<HttpRequest> http_;  // the request at hand, while it is decided
+  std::string authority_;            // its views into here
+  std::string upstream_key_;         // what upstream_ was connected for: host and way
   std::string cut_reason_;
   bool opened_ = false;
 };

@@ -73,8 +73,8 @@ Control::Control(RoleSettings settings, std::unique_ptr<observe::AuditLog> audit
 
 Control::~Control() = default;
 
-Status Control::read_policy(PolicyFeed::Publish publish) {
-  auto feed = PolicyFeed::start(context_, settings_.resources,
+Status Control::read_policy(Vantage vantage, PolicyFeed::Publish publish) {
+  auto feed = PolicyFeed::start(context_, settings_.resources, std::move(vantage),
                                 [this, publish = std::move(publish)](const std::shared_ptr<const Snapshot>& snapshot) {
                                   for (const auto& worker : workers_) worker->adopt(snapshot);
                                   publish(snapshot);

@@ -55,8 +55,9 @@ class Control {
   observe::Metrics& metrics() { return metrics_; }
   const std::vector<std::unique_ptr<Worker>>& workers() const { return workers_; }
 
-  // Reads the first policy and hands it to the workers, and each one that follows; `publish` gets it too.
-  Status read_policy(PolicyFeed::Publish publish);
+  // Reads the first policy, as seen from `vantage`, and hands it to the workers, and each one that follows; `publish`
+  // gets it too.
+  Status read_policy(Vantage vantage, PolicyFeed::Publish publish);
 
   // Starts the workers and serves until SIGTERM or SIGINT; then drains: listeners close, open connections get a few
   // seconds to end, what is left is cut, and every record is written.

@@ -61,17 +61,23 @@ void log_problems(std::vector<resources::Problem> before, std::vector<resources:
 }  // namespace
 
 Result<std::unique_ptr<PolicyFeed>> PolicyFeed::start(boost::asio::io_context& control,
-                                                      const settings::Resources& settings, Publish publish) {
+                                                      const settings::Resources& settings, Vantage vantage,
+                                                      Publish publish) {
   auto source = sources::FileSource::open(settings.files);
   if (!source) return source.error().in("resources");
-  std::unique_ptr<PolicyFeed> feed(new PolicyFeed(control, std::move(*source), std::move(publish)));
+  std::unique_ptr<PolicyFeed> feed(new PolicyFeed(control, std::move(*source), std::move(vantage), std::move(publish)));
   feed->take(feed->read(true));
   feed->thread_ = std::thread([raw = feed.get()] { raw->follow(); });
   return feed;
 }
 
-PolicyFeed::PolicyFeed(boost::asio::io_context& control, std::unique_ptr<sources::FileSource> source, Publish publish)
-    : control_(control), publish_(std::move(publish)), source_(std::move(source)), settle_(reading_) {}
+PolicyFeed::PolicyFeed(boost::asio::io_context& control, std::unique_ptr<sources::FileSource> source, Vantage vantage,
+                       Publish publish)
+    : control_(control),
+      publish_(std::move(publish)),
+      vantage_(std::move(vantage)),
+      source_(std::move(source)),
+      settle_(reading_) {}
 
 PolicyFeed::~PolicyFeed() {
   reading_.stop();
@@ -121,7 +127,8 @@ PolicyFeed::Policy PolicyFeed::read(bool even_unchanged) {
   const bool changed = source_->reload();
   Policy policy;
   policy.problems = source_->problems();
-  if (changed || even_unchanged) policy.snapshot = Snapshot::compile({.services = source_->registry().services()});
+  if (changed || even_unchanged)
+    policy.snapshot = Snapshot::compile({.services = source_->registry().services()}, vantage_);
   return policy;
 }
 

@@ -27,9 +27,10 @@ class PolicyFeed {
   // Called with every new snapshot, on the control loop.
   using Publish = std::function<void(std::shared_ptr<const Snapshot>)>;
 
-  // Reads everything once and publishes before it returns.
+  // Reads everything once, compiles it as seen from `vantage`, and publishes before it returns.
   static Result<std::unique_ptr<PolicyFeed>> start(boost::asio::io_context& control,
-                                                   const settings::Resources& settings, Publish publish);
+                                                   const settings::Resources& settings, Vantage vantage,
+                                                   Publish publish);
   ~PolicyFeed();
   PolicyFeed(const PolicyFeed&) = delete;
   PolicyFeed& operator=(const PolicyFeed&) = delete;
@@ -46,7 +47,8 @@ class PolicyFeed {
     std::vector<resources::Problem> problems;
   };
 
-  PolicyFeed(boost::asio::io_context& control, std::unique_ptr<sources::FileSource> source, Publish publish);
+  PolicyFeed(boost::asio::io_context& control, std::unique_ptr<sources::FileSource> source, Vantage vantage,
+             Publish publish);
 
   // On the reading thread.
   void follow();
@@ -64,6 +66,7 @@ class PolicyFeed {
   std::uint64_t generation_ = 0;
 
   // The reading thread's own.
+  const Vantage vantage_;
   std::unique_ptr<sources::FileSource> source_;
   boost::asio::io_context reading_{1};
   boost::asio::steady_timer settle_;

@@ -156,6 +156,9 @@ Egress read_egress(yaml::Reader reader) {
   egress.gateways = read_gateways(reader);
   egress.health = read_health(reader.section("health"));
   reader.read<Unrouted>("unrouted", egress.unrouted, unrouted);
+  auto direct = reader.section("direct");
+  read_outside(direct, egress.direct);
+  direct.finish();
   read_credentials(reader, egress);
   reader.read<EchPolicy>("ech", egress.ech, ech);
   reader.finish();

@@ -35,6 +35,24 @@ void read_labels(yaml::Reader reader, std::map<std::string, std::string>& out) {
   }
 }
 
+std::optional<Endpoint> read_endpoint(const yaml::Value& value, std::string_view example) {
+  const auto text = value.text();
+  if (!text) return std::nullopt;
+  const auto endpoint = Endpoint::parse(*text);
+  if (endpoint && endpoint->port != 0) return endpoint;
+  value.fault(fmt::format("expected \"ADDRESS:PORT\" like \"{}\", IPv6 in brackets, found {}", example, value.shown()));
+  return std::nullopt;
+}
+
+void read_outside(yaml::Reader& reader, Outside& outside) {
+  for (const auto& item : reader.list("resolvers", 8)) {
+    if (const auto endpoint = read_endpoint(item, "10.0.0.10:53")) outside.resolvers.push_back(*endpoint);
+  }
+  outside.forbidden_cidrs = read_cidrs(reader, "forbidden_cidrs", "");
+  outside.permitted_cidrs = read_cidrs(reader, "permitted_cidrs", "then a name could lead to the metadata service");
+  reader.read("locality", outside.locality);
+}
+
 TransportTls read_transport_tls(yaml::Reader reader, bool needed) {
   TransportTls tls;
   const auto read_file = [&](std::string_view key, std::string& out, std::string_view what) {
@@ -107,6 +125,7 @@ Limits read_limits(yaml::Reader reader) {
   read_ms(reader, "first_bytes_timeout_ms", limits.first_bytes_timeout, 10 * minute_ms);
   read_ms(reader, "http_idle_timeout_ms", limits.http_idle_timeout, day_ms);
   read_ms(reader, "connect_timeout_ms", limits.connect_timeout, 10 * minute_ms);
+  read_ms(reader, "answer_timeout_ms", limits.answer_timeout, 10 * minute_ms);
   read_ms(reader, "idle_timeout_ms", limits.idle_timeout, 30 * day_ms);
   read_ms(reader, "drain_timeout_ms", limits.drain_timeout, day_ms);
   reader.finish();

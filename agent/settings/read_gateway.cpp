@@ -5,15 +5,6 @@
 namespace sluice::settings {
 namespace {
 
-std::optional<Endpoint> read_endpoint(const yaml::Value& value, std::string_view example) {
-  const auto text = value.text();
-  if (!text) return std::nullopt;
-  const auto endpoint = Endpoint::parse(*text);
-  if (endpoint && endpoint->port != 0) return endpoint;
-  value.fault(fmt::format("expected \"ADDRESS:PORT\" like \"{}\", IPv6 in brackets, found {}", example, value.shown()));
-  return std::nullopt;
-}
-
 Listen read_listen(const yaml::Value& item) {
   yaml::Reader reader(item);
   Listen listen;
@@ -52,7 +43,6 @@ void read_workload(yaml::Reader& reader, Gateway& gateway) {
     reader.fault("namespace", "is required: the namespace that this gateway runs in");
   }
   read_labels(reader.section("labels"), gateway.labels);
-  reader.read("locality", gateway.locality);
   reader.read<Unrouted>("unrouted", gateway.unrouted, unrouted);
 }
 
@@ -82,11 +72,7 @@ Gateway read_gateway_section(yaml::Reader reader) {
   if (gateway.listen.empty()) reader.fault("listen", "is required: at least one {address: \"0.0.0.0:15443\"}");
   read_workload(reader, gateway);
   read_credentials(reader, gateway);
-  for (const auto& item : reader.list("resolvers", 8)) {
-    if (const auto endpoint = read_endpoint(item, "10.0.0.10:53")) gateway.resolvers.push_back(*endpoint);
-  }
-  gateway.forbidden_cidrs = read_cidrs(reader, "forbidden_cidrs", "");
-  gateway.permitted_cidrs = read_cidrs(reader, "permitted_cidrs", "then a name could lead to the metadata service");
+  read_outside(reader, gateway.outside);
   reader.finish();
   return gateway;
 }

@@ -26,6 +26,10 @@ Admin read_admin(yaml::Reader reader);
 
 // Milliseconds from 1 to `max`.
 void read_ms(yaml::Reader& reader, std::string_view key, Milliseconds& out, std::uint64_t max);
+// "ADDRESS:PORT" with a port; a fault says how, after `example`.
+std::optional<Endpoint> read_endpoint(const yaml::Value& value, std::string_view example);
+// The keys of Outside, which stand beside others.
+void read_outside(yaml::Reader& reader, Outside& outside);
 // `needed`: transport tls is used, and each of the files is required.
 TransportTls read_transport_tls(yaml::Reader reader, bool needed);
 // Is it a Kubernetes name: a label of lower-case letters, digits and '-', or with `dots` several joined by dots?

@@ -73,6 +73,14 @@ struct TransportTls {
   std::string ca_file;  // roots that the other side's certificate must lead to
 };
 
+// How names are resolved and dialled outside: keys of gateway, and of egress.direct
+struct Outside {
+  std::vector<Endpoint> resolvers;    // DNS servers, "10.0.0.10:53"; empty: those of /etc/resolv.conf
+  std::vector<Cidr> forbidden_cidrs;  // refused as resolved addresses besides the special-purpose ranges
+  std::vector<Cidr> permitted_cidrs;  // special-purpose ranges that names may resolve to after all
+  std::string locality;               // "region/zone/subzone": endpoints nearest to it come first
+};
+
 // egress:
 struct Egress {
   Mode mode = Mode::enforce;
@@ -80,6 +88,7 @@ struct Egress {
   std::vector<GatewayTarget> gateways;        // required; the first is the default one
   GatewayHealth health;
   Unrouted unrouted = Unrouted::gateway;
+  Outside direct;        // of calls that go by no gateway
   std::string key_file;  // NODE_KEYS: this node's key, with which headers are signed; required but for transport raw
   TransportTls tls;      // required with transport tls
   std::string gateway_identity;  // URI SAN that a gateway's certificate must have; required with transport tls
@@ -108,6 +117,7 @@ struct Limits {
   Milliseconds first_bytes_timeout{5000};  // to a complete ClientHello or HTTP head, from accept
   Milliseconds http_idle_timeout{60000};   // between requests of one connection
   Milliseconds connect_timeout{3000};
+  Milliseconds answer_timeout{30000};  // of a TLS call, from its ClientHello to the first byte of the answer
   Milliseconds idle_timeout{3600000};  // no byte either way
   Milliseconds drain_timeout{5000};    // from SIGTERM until open connections are cut
 };
@@ -158,14 +168,11 @@ struct Gateway {
   std::string name;            // required: this gateway as agents know it (egress.gateways[].name)
   std::string namespace_name;  // key: namespace; of the workload, where Gateways and VirtualServices are seen
   std::map<std::string, std::string> labels;  // of the workload, which selectors of Gateways are matched to
-  std::string locality;                       // "region/zone/subzone": endpoints nearest to it come first
   Unrouted unrouted = Unrouted::direct;       // direct: to the name itself; deny. `gateway` is the agent's
-  std::string node_keys;              // directory of NODE.yaml files: {keys, addresses}; required but for transport raw
-  Milliseconds header_age{10000};     // a signed header is good for so long, clocks' difference included
-  TransportTls tls;                   // required with transport tls
-  std::vector<Endpoint> resolvers;    // DNS servers, "10.0.0.10:53"; empty: those of /etc/resolv.conf
-  std::vector<Cidr> forbidden_cidrs;  // refused as resolved addresses besides the special-purpose ranges
-  std::vector<Cidr> permitted_cidrs;  // special-purpose ranges that names may resolve to after all
+  std::string node_keys;           // directory of NODE.yaml files: {keys, addresses}; required but for transport raw
+  Milliseconds header_age{10000};  // a signed header is good for so long, clocks' difference included
+  TransportTls tls;                // required with transport tls
+  Outside outside;
 };
 
 struct GatewaySettings {

@@ -12,7 +12,7 @@
 namespace sluice::relay {
 namespace {
 
-constexpr net::Milliseconds long_idle{60'000};
+constexpr IdleLimits long_idle{net::Milliseconds(60'000)};
 
 // A stream whose bytes are not those of its socket, as far as anybody can tell: it has to be copied.
 class Opaque final : public net::Stream {
@@ -37,12 +37,12 @@ enum class Side : std::uint8_t { none, client, upstream };
 class Tunnel : public testing::TestWithParam<Side> {
  protected:
   // The tunnel as a script; how it ended is in `end`.
-  net::Task<void> relay(net::Milliseconds idle = long_idle) {
+  net::Task<void> relay(IdleLimits limits = long_idle) {
     Opaque opaque_client(client_.near);
     Opaque opaque_upstream(upstream_.near);
     net::Stream& client = GetParam() == Side::client ? static_cast<net::Stream&>(opaque_client) : client_.near;
     net::Stream& upstream = GetParam() == Side::upstream ? static_cast<net::Stream&>(opaque_upstream) : upstream_.near;
-    end = co_await tunnel(client, upstream, idle, loop_.pipes(), totals);
+    end = co_await tunnel(client, upstream, limits, loop_.pipes(), totals);
   }
 
   net::Tcp::socket& client() { return client_.far; }
@@ -153,17 +153,29 @@ TEST_P(Tunnel, resets_both_sides_when_nothing_moves_for_too_long) {
   const auto expect_reset = [](net::Tcp::socket& socket) -> net::Task<void> {
     EXPECT_EQ(co_await receive_all(socket), "RST");
   };
-  loop_.run(relay(net::Milliseconds(30)), expect_reset(client()), expect_reset(upstream()));
+  loop_.run(relay({net::Milliseconds(30)}), expect_reset(client()), expect_reset(upstream()));
   EXPECT_EQ(end, End::idle);
 }
 
+TEST_P(Tunnel, ends_when_nothing_is_answered_in_time_whatever_is_sent) {
+  const auto client_script = [](net::Tcp::socket& socket) -> net::Task<void> {
+    co_await send(socket, "hello?");
+    EXPECT_EQ(co_await receive_all(socket), "RST");
+  };
+  const auto upstream_script = [](net::Tcp::socket& socket) -> net::Task<void> {
+    EXPECT_EQ(co_await receive_all(socket), "hello?RST");
+  };
+  loop_.run(relay({long_idle.idle, net::Milliseconds(30)}), client_script(client()), upstream_script(upstream()));
+  EXPECT_EQ(end, End::no_answer);
+}
+
 TEST_P(Tunnel, is_not_idle_while_one_direction_moves) {
-  static constexpr net::Milliseconds idle{200};
+  static constexpr IdleLimits idle{net::Milliseconds(200)};
   const auto upstream_script = [](net::Tcp::socket& socket) -> net::Task<void> {
     boost::asio::steady_timer pause(socket.get_executor());
     for (int step = 0; step < 8; ++step) {
       co_await send(socket, "x");
-      pause.expires_after(idle / 4);
+      pause.expires_after(idle.idle / 4);
       co_await pause.async_wait(boost::asio::use_awaitable);
     }
     net::finish_writing(socket);

@@ -30,6 +30,7 @@ void expect_common_defaults(const Node& node, const Limits& limits, const Audit&
   EXPECT_EQ(limits.denials_per_second, Limits{}.denials_per_second);
   EXPECT_EQ(limits.first_bytes_timeout, Limits{}.first_bytes_timeout);
   EXPECT_EQ(limits.http_idle_timeout, Limits{}.http_idle_timeout);
+  EXPECT_EQ(limits.answer_timeout, Limits{}.answer_timeout);
   EXPECT_EQ(limits.connect_timeout, Limits{}.connect_timeout);
   EXPECT_EQ(limits.idle_timeout, Limits{}.idle_timeout);
   EXPECT_EQ(audit.path, Audit{}.path);
@@ -85,9 +86,9 @@ TEST(GatewayExample, loads_and_shows_the_defaults) {
   const auto result = load_gateway(SLUICE_SOURCE_DIR "/config/gateway.yaml");
   ASSERT_TRUE(result.ok()) << result.error().message();
   expect_common_defaults(result->node, result->limits, result->audit, result->admin);
-  EXPECT_TRUE(result->gateway.resolvers.empty());
-  EXPECT_TRUE(result->gateway.forbidden_cidrs.empty());
-  EXPECT_TRUE(result->gateway.permitted_cidrs.empty());
+  EXPECT_TRUE(result->gateway.outside.resolvers.empty());
+  EXPECT_TRUE(result->gateway.outside.forbidden_cidrs.empty());
+  EXPECT_TRUE(result->gateway.outside.permitted_cidrs.empty());
   EXPECT_EQ(result->gateway.listen.front().transport, Listen{}.transport);
   EXPECT_EQ(result->gateway.listen.front().translated, Listen{}.translated);
   EXPECT_EQ(result->gateway.unrouted, Gateway{}.unrouted);

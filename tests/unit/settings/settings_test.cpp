@@ -276,6 +276,7 @@ egress:
   - {name: g3, addresses: ["10.0.0.9:15443"], transport: tls}
   health: {failures: 4, ejection_ms: 5}
   unrouted: deny
+  direct: {resolvers: ["10.0.0.10:53"], forbidden_cidrs: [10.0.0.0/8], permitted_cidrs: [10.1.0.0/16], locality: a/b}
   key_file: /key
   tls: {certificate_file: /tc, key_file: /tk, ca_file: /ta}
   gateway_identity: spiffe://a/b
@@ -283,7 +284,7 @@ egress:
 identity:
   pods:
   - {namespace: ns, name: pod, uid: u, service_account: sa, labels: {a: b, "c/d": e}, addresses: [10.1.1.1, "fd00::9"], interface: veth0}
-limits: {connections: 1, connections_per_pod: 2, connections_per_second: 10, connections_per_second_per_pod: 11, denials_per_second: 3, first_bytes_timeout_ms: 4, http_idle_timeout_ms: 5, connect_timeout_ms: 6, idle_timeout_ms: 7, drain_timeout_ms: 8}
+limits: {connections: 1, connections_per_pod: 2, connections_per_second: 10, connections_per_second_per_pod: 11, denials_per_second: 3, first_bytes_timeout_ms: 4, http_idle_timeout_ms: 5, connect_timeout_ms: 6, answer_timeout_ms: 9, idle_timeout_ms: 7, drain_timeout_ms: 8}
 audit: {path: /p, rotate_bytes: 5000, keep_files: 8, on_failure: count, key_file: /k, checkpoint_records: 9}
 admin: {socket: /s}
 )",
@@ -319,6 +320,10 @@ admin: {socket: /s}
   EXPECT_EQ(s.egress.health.failures, 4U);
   EXPECT_EQ(s.egress.health.ejection, Milliseconds(5));
   EXPECT_EQ(s.egress.unrouted, Unrouted::deny);
+  EXPECT_EQ(s.egress.direct.resolvers, std::vector{*Endpoint::parse("10.0.0.10:53")});
+  EXPECT_EQ(s.egress.direct.forbidden_cidrs, std::vector{*Cidr::parse("10.0.0.0/8")});
+  EXPECT_EQ(s.egress.direct.permitted_cidrs, std::vector{*Cidr::parse("10.1.0.0/16")});
+  EXPECT_EQ(s.egress.direct.locality, "a/b");
   EXPECT_EQ(s.egress.key_file, "/key");
   EXPECT_EQ(s.egress.tls.certificate_file, "/tc");
   EXPECT_EQ(s.egress.tls.key_file, "/tk");
@@ -341,6 +346,7 @@ admin: {socket: /s}
   EXPECT_EQ(s.limits.first_bytes_timeout, Milliseconds(4));
   EXPECT_EQ(s.limits.http_idle_timeout, Milliseconds(5));
   EXPECT_EQ(s.limits.connect_timeout, Milliseconds(6));
+  EXPECT_EQ(s.limits.answer_timeout, Milliseconds(9));
   EXPECT_EQ(s.limits.idle_timeout, Milliseconds(7));
   EXPECT_EQ(s.limits.drain_timeout, Milliseconds(8));
   EXPECT_EQ(s.audit.path, "/p");
@@ -382,14 +388,14 @@ TEST(GatewaySettings, every_value_arrives_and_a_raw_listener_means_its_own_port_
   EXPECT_EQ(gateway.name, "g");
   EXPECT_EQ(gateway.namespace_name, "n");
   EXPECT_THAT(gateway.labels, testing::ElementsAre(testing::Pair("a", "b")));
-  EXPECT_EQ(gateway.locality, "r/z");
+  EXPECT_EQ(gateway.outside.locality, "r/z");
   EXPECT_EQ(gateway.unrouted, Unrouted::deny);
   EXPECT_EQ(gateway.node_keys, "/k");
   EXPECT_EQ(gateway.header_age, Milliseconds(3));
   EXPECT_EQ(gateway.tls.ca_file, "/ta");
-  EXPECT_EQ(gateway.resolvers, std::vector{*Endpoint::parse("10.0.0.10:53")});
-  EXPECT_EQ(gateway.forbidden_cidrs, std::vector{*Cidr::parse("0.0.0.0/0")});
-  EXPECT_EQ(gateway.permitted_cidrs, std::vector{*Cidr::parse("10.1.0.0/16")});
+  EXPECT_EQ(gateway.outside.resolvers, std::vector{*Endpoint::parse("10.0.0.10:53")});
+  EXPECT_EQ(gateway.outside.forbidden_cidrs, std::vector{*Cidr::parse("0.0.0.0/0")});
+  EXPECT_EQ(gateway.outside.permitted_cidrs, std::vector{*Cidr::parse("10.1.0.0/16")});
 }
 
 TEST(Settings, the_fault_that_comes_first_in_the_file_is_reported) {

@@ -1,10 +1,10 @@
-#include "gateway/destination.h"
+#include "serving/destination.h"
 
 #include <gtest/gtest.h>
 
 #include <map>
 
-namespace sluice::gateway {
+namespace sluice::serving {
 namespace {
 
 const Endpoint dialled = *Endpoint::parse("203.0.113.7:443");
@@ -12,7 +12,9 @@ const Endpoint dialled = *Endpoint::parse("203.0.113.7:443");
 // A service whose only port is 443, and a verdict that allowed by it.
 struct Entry {
   Service service;
-  Verdict verdict() const { return {Reason::registered, &service, &service.ports.front()}; }
+  TargetQuery query(const std::string& host, const Endpoint& original, std::uint64_t pick) const {
+    return {&service, &service.ports.front(), host, original, pick, "eu/a/1", nullptr};
+  }
 };
 
 Entry entry(Resolution resolution, Protocol protocol, std::vector<std::string> hosts) {
@@ -32,7 +34,7 @@ std::string text(const Target& target) {
 std::vector<std::string> plan(const Entry& from, const std::string& host, std::uint64_t pick = 0,
                               const Endpoint& original = dialled) {
   std::vector<std::string> texts;
-  for (const auto& target : plan_targets(from.verdict(), host, original, pick)) texts.push_back(text(target));
+  for (const auto& target : plan_targets(from.query(host, original, pick))) texts.push_back(text(target));
   return texts;
 }
 
@@ -52,7 +54,7 @@ TEST(PlanTargets, dials_the_target_port) {
 
 TEST(PlanTargets, never_takes_a_name_from_the_client_as_an_address) {
   auto from = entry(Resolution::none, Protocol::http, {"127.0.0.1"});
-  const auto targets = plan_targets(from.verdict(), "127.0.0.1", dialled, 0);
+  const auto targets = plan_targets(from.query("127.0.0.1", dialled, 0));
   ASSERT_EQ(targets.size(), 1U);
   EXPECT_EQ(targets.front().address, std::nullopt);
   EXPECT_EQ(targets.front().name, "127.0.0.1");
@@ -79,6 +81,28 @@ TEST(PlanTargets, begins_with_each_endpoint_as_often_as_its_weight_says) {
   for (std::uint64_t pick = 0; pick < 400; ++pick) ++first[plan(from, "a.example", pick).front()];
   EXPECT_EQ(first, (std::map<std::string, int>{{"203.0.113.1:443", 300}, {"203.0.113.3:443", 100}}));
   EXPECT_EQ(plan(from, "a.example").size(), 2U) << "weight 0 is never dialled";
+}
+
+TEST(PlanTargets, begins_with_the_endpoints_nearest_to_its_locality) {
+  auto from = entry(Resolution::static_, Protocol::tls, {"a.example"});
+  from.service.endpoints = {{"203.0.113.1", {}, 1, "us/a", {}},
+                            {"203.0.113.2", {}, 1, "eu/b/1", {}},
+                            {"203.0.113.3", {}, 1, "eu/a/2", {}},
+                            {"203.0.113.4", {}, 1, "eu/a/1", {}},
+                            {"203.0.113.5", {}, 1, "", {}}};
+  EXPECT_EQ(plan(from, "a.example"), (Texts{"203.0.113.4:443", "203.0.113.3:443", "203.0.113.2:443", "203.0.113.1:443",
+                                            "203.0.113.5:443"}));
+}
+
+TEST(PlanTargets, of_a_subset_are_the_endpoints_with_its_labels) {
+  auto from = entry(Resolution::static_, Protocol::tls, {"a.example"});
+  from.service.endpoints = {{"203.0.113.1", {}, 1, "", {{"version", "v1"}}}, {"203.0.113.2", {}, 1, "", {{"version", "v2"}}}};
+  const Labels v2 = {{"version", "v2"}};
+  auto query = from.query("a.example", dialled, 0);
+  query.subset = &v2;
+  const auto targets = plan_targets(query);
+  ASSERT_EQ(targets.size(), 1U);
+  EXPECT_EQ(text(targets.front()), "203.0.113.2:443");
 }
 
 TEST(PlanTargets, dials_all_when_every_weight_is_zero) {
@@ -112,7 +136,7 @@ class Forbidden : public testing::Test {
   }
 
   Service service;
-  settings::Gateway settings;
+  settings::Outside settings;
 };
 
 TEST_F(Forbidden, refuses_names_that_resolve_inside) {
@@ -151,4 +175,4 @@ TEST_F(Forbidden, lets_services_inside_the_mesh_have_private_addresses) {
 }
 
 }  // namespace
-}  // namespace sluice::gateway
+}  // namespace sluice::serving
