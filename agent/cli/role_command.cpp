@@ -37,7 +37,7 @@ int check_resources(const settings::Resources& settings) {
   (*source)->reload();
   const auto problems = (*source)->problems();
   for (const auto& problem : problems) fmt::print("{}\n", problem.to_string());
-  const auto snapshot = Snapshot::compile({.services = (*source)->registry().services()});
+  const auto snapshot = Snapshot::compile((*source)->registry().policy());
   fmt::print("{} services, {} hosts, {} problems\n", snapshot->services().size(), snapshot->host_count(),
              problems.size());
   const bool bad = std::any_of(problems.begin(), problems.end(), [](const resources::Problem& problem) {

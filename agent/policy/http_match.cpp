@@ -14,6 +14,13 @@ char lower(char c) {
   return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
 }
 
+re2::RE2::Options regex_options() {
+  re2::RE2::Options options;
+  options.set_log_errors(false);
+  options.set_max_mem(regex_memory_bytes);
+  return options;
+}
+
 bool equal(std::string_view left, std::string_view right, bool ignore_case) {
   if (!ignore_case) return left == right;
   return std::equal(left.begin(), left.end(), right.begin(), right.end(),
@@ -64,12 +71,14 @@ bool is_everything(const StringMatch& uri) {
 
 }  // namespace
 
+std::string find_regex_fault(const std::string& pattern) {
+  const re2::RE2 regex(pattern, regex_options());
+  return regex.ok() ? std::string() : regex.error();
+}
+
 TextMatcher::TextMatcher(const StringMatch& match, bool ignore_case) : match_(match), ignore_case_(ignore_case) {
   if (match_.kind != StringMatch::Kind::regex) return;
-  re2::RE2::Options options;
-  options.set_log_errors(false);
-  options.set_max_mem(regex_memory_bytes);
-  regex_ = std::make_shared<const re2::RE2>(match_.value, options);
+  regex_ = std::make_shared<const re2::RE2>(match_.value, regex_options());
 }
 
 bool TextMatcher::matches(std::string_view text) const {

@@ -25,6 +25,9 @@ struct HttpRequest {
   std::string_view fields;     // the field lines, "Name: value" CRLF each
 };
 
+// Does RE2 take `pattern`, in the memory that a match may have? What is wrong with it otherwise; empty: nothing.
+std::string find_regex_fault(const std::string& pattern);
+
 // One StringMatch. Immutable; shared by all threads.
 class TextMatcher {
  public:

@@ -52,6 +52,10 @@ struct GatewayServer {
   // The mode of `tls`; HTTPS and TLS without `tls` are taken as passthrough. nullopt: the server has no TLS.
   std::optional<ServerTlsMode> tls;
   bool https_redirect = false;
+  // The server's certificate: a Secret beside the gateway's workload, or files.
+  std::string credential_name;
+  std::string server_certificate;
+  std::string private_key;
   std::string bind;
   std::string name;
   std::vector<ServerHost> hosts;
@@ -68,6 +72,7 @@ struct StringMatch {
   enum class Kind : std::uint8_t { exact, prefix, regex, present };
   Kind kind = Kind::exact;  // present: the field is there, whatever it says (an empty exact header match)
   std::string value;
+  bool operator==(const StringMatch&) const = default;
 };
 
 // A gateway that a rule applies at: "mesh", or "namespace/name".
@@ -81,6 +86,7 @@ struct ConnectionMatch {
   Labels source_labels;                              // mesh only
   std::string source_namespace;                      // mesh only
   std::optional<std::vector<std::string>> gateways;  // replaces the VirtualService's own list
+  bool operator==(const ConnectionMatch&) const = default;
 };
 
 // HTTPMatchRequest
@@ -97,6 +103,7 @@ struct HttpMatch {
   Labels source_labels;
   std::string source_namespace;
   std::optional<std::vector<std::string>> gateways;
+  bool operator==(const HttpMatch&) const = default;
 };
 
 // RouteDestination / HTTPRouteDestination
@@ -118,8 +125,10 @@ struct HttpRule {
   std::string name;
   std::vector<HttpMatch> matches;
   std::vector<Destination> destinations;
-  // What the rule does besides sending on to `destinations`, by field name ("redirect", "rewrite", "fault", ...).
-  // Outbound calls are not altered on their way: a rule with any of these refuses there.
+  // What the rule does besides sending on to `destinations`, by field name: "redirect", "directResponse", "delegate",
+  // "rewrite", "fault", "mirror", "mirrors", "corsPolicy", "headers" (of the rule or a destination). Timeouts and
+  // retries alter nothing and are not among them. Outbound calls are not altered on their way: a rule with any of these
+  // refuses there.
   std::vector<std::string> actions;
 };
 

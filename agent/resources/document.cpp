@@ -7,15 +7,18 @@
 #include <iterator>
 #include <tuple>
 
+#include "resources/destination_rule.h"
+#include "resources/gateway.h"
 #include "resources/names.h"
 #include "resources/service_entry.h"
+#include "resources/virtual_service.h"
 
 namespace sluice::resources {
 namespace {
 
 constexpr std::string_view istio_group = "networking.istio.io/";
 constexpr std::string_view versions[] = {"v1alpha3", "v1beta1", "v1"};
-constexpr std::string_view kinds_by_name[] = {"Gateway", "VirtualService", "DestinationRule", "Sidecar"};
+constexpr std::string_view kinds[] = {"ServiceEntry", "Gateway", "VirtualService", "DestinationRule", "Sidecar"};
 
 template <typename Range>
 bool contains(const Range& range, std::string_view text) {
@@ -67,25 +70,37 @@ class ObjectParser {
 
  private:
   void read_kind(yaml::Reader& reader, const std::string& api_version, const std::string& kind) {
-    const bool is_service_entry = kind == "ServiceEntry";
-    if (!api_version.starts_with(istio_group) || !(is_service_entry || contains(kinds_by_name, kind))) {
+    if (!api_version.starts_with(istio_group) || !contains(kinds, kind)) {
       findings_.warn("SLU0003", node_.line, "kind",
                      "kind " + shorten(kind) + " of " + shorten(api_version) + " is not read: remove it from here");
       return;
     }
     read_metadata(reader.section("metadata"), kind);
-    if (!is_service_entry) return;
+    if (kind == "Sidecar") return;
     if (!contains(versions, std::string_view(api_version).substr(istio_group.size()))) {
       reader.fault("apiVersion",
                    "expected networking.istio.io/ v1, v1beta1 or v1alpha3, found " + yaml::quote(api_version));
     }
     reader.find("status");
-    Service service;
-    service.namespace_name = document_.key.namespace_name;
-    service.name = document_.key.name;
-    service.created = created_;
-    document_.service = read_service_entry(reader.section("spec"), std::move(service), findings_);
+    read_spec(kind, reader.section("spec"));
     reader.finish();
+  }
+
+  void read_spec(const std::string& kind, yaml::Reader spec) {
+    ObjectName name{document_.key.namespace_name, document_.key.name, created_};
+    if (kind == "Gateway") {
+      document_.object = read_gateway(std::move(spec), std::move(name), findings_);
+    } else if (kind == "VirtualService") {
+      document_.object = read_virtual_service(std::move(spec), std::move(name), findings_);
+    } else if (kind == "DestinationRule") {
+      document_.object = read_destination_rule(std::move(spec), std::move(name), findings_);
+    } else {
+      Service service;
+      service.namespace_name = std::move(name.namespace_name);
+      service.name = std::move(name.name);
+      service.created = created_;
+      document_.object = read_service_entry(std::move(spec), std::move(service), findings_);
+    }
   }
 
   // The rest of metadata is Kubernetes' own business.
@@ -130,7 +145,10 @@ class ObjectParser {
     std::sort(problems.begin(), problems.end(), [](auto& a, auto& b) {
       return std::tie(a.line, a.field, a.message) < std::tie(b.line, b.field, b.message);
     });
-    if (document_.has_errors()) document_.service.reset();
+    if (document_.has_errors())
+      document_.object = std::monostate();
+    else
+      document_.lines = FieldLines(findings_.context.places);
     return std::move(document_);
   }
 

@@ -2,13 +2,16 @@
 #pragma once
 
 #include <compare>
-#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <variant>
 #include <vector>
 
+#include "policy/routes.h"
 #include "policy/service.h"
+#include "resources/field_lines.h"
+#include "resources/problem.h"
 
 namespace sluice::resources {
 
@@ -22,33 +25,22 @@ struct ObjectKey {
   auto operator<=>(const ObjectKey&) const = default;
 };
 
-enum class Severity : std::uint8_t { warning, error };  // an error keeps its object out of force
-
-// Codes of `istioctl analyze` where it has one for the case (IST...), our own (SLU...) otherwise, empty without either:
-//   IST0106 not valid  IST0133 doubtful  IST0134 TCP without addresses  IST0177 one host and port, two protocols
-//   SLU0001 resolution NONE opens a port to every address  SLU0002 no endpoint to dial  SLU0003 not read here
-//   SLU0004 the file cannot be read  SLU0005 one object in two places
-struct Problem {
-  Severity severity = Severity::error;
-  std::string code;
-  std::string file;
-  unsigned line = 0;    // from 1; 0 for the file as a whole
-  std::string field;    // "spec.hosts[0]"; empty for the object or file as a whole
-  std::string object;   // ObjectKey::to_string(); empty when the problem is no object's
-  std::string message;  // what is wrong and what to change
-
-  // "FILE:LINE: error IST0106: ServiceEntry ns/name: spec.hosts[0]: MESSAGE"
-  std::string to_string() const;
-  auto operator<=>(const Problem&) const = default;
-};
+// What an object says, when it has no errors.
+using PolicyObject = std::variant<std::monostate, Service, Gateway, VirtualService, DestinationRule>;
 
 struct Document {
   ObjectKey key;
   unsigned line = 0;
-  std::optional<Service> service;  // a ServiceEntry without errors
+  PolicyObject object;
+  FieldLines lines;
   std::vector<Problem> problems;
 
   bool has_errors() const;
+  // What the object says, null when it is of another kind or has errors.
+  template <typename T>
+  const T* as() const {
+    return std::get_if<T>(&object);
+  }
 };
 
 // What one file says. With a `failure` nothing of it could be read.
@@ -57,8 +49,7 @@ struct FileContent {
   std::optional<Problem> failure;
 };
 
-// Reads every document of a YAML text, with lists (`kind: List`) expanded. ServiceEntry is read in full; Gateway,
-// VirtualService, DestinationRule and Sidecar only by name.
+// Reads every document of a YAML text, with lists (`kind: List`) expanded. Sidecar is read by name only.
 FileContent parse_documents(std::string_view yaml, const std::string& file);
 
 }  // namespace sluice::resources

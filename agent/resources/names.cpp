@@ -48,6 +48,20 @@ bool is_namespace(std::string_view text) {
   return is_label(text) && is_lower_case(text);
 }
 
+bool is_label_value(std::string_view text) {
+  if (text.empty()) return true;
+  return text.size() <= 63 && is_alphanumeric(text.front()) && is_alphanumeric(text.back()) &&
+         std::all_of(text.begin(), text.end(),
+                     [](char c) { return is_alphanumeric(c) || c == '-' || c == '_' || c == '.'; });
+}
+
+bool is_label_key(std::string_view text) {
+  const auto slash = text.find('/');
+  if (slash != text.npos && !is_object_name(text.substr(0, slash))) return false;
+  const auto name = slash == text.npos ? text : text.substr(slash + 1);
+  return !name.empty() && is_label_value(name);
+}
+
 bool is_dns_name(std::string_view text) {
   std::string_view tail;
   return text.size() <= 255 && has_sound_labels(text, tail) && !is_number(tail);

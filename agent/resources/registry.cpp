@@ -22,6 +22,14 @@ constexpr std::string_view protocol_name(Protocol protocol) {
   return names.at(static_cast<std::size_t>(protocol));
 }
 
+auto age_of(const Service& service) {
+  return std::tie(service.created, service.name, service.namespace_name);
+}
+template <typename T>
+auto age_of(const T& routing) {
+  return std::tie(routing.object.created, routing.object.name, routing.object.namespace_name);
+}
+
 // Is there a namespace that sees both?
 bool scopes_overlap(const Service& a, const Service& b) {
   const auto hidden = [](const Service& s) { return s.export_to.size() == 1 && s.export_to.front() == "~"; };
@@ -37,14 +45,18 @@ Registry::Object Registry::replace(const File& before, Document document) {
   Object object;
   object.line = document.line;
   object.problems = std::move(document.problems);
-  object.service = std::move(document.service);
+  object.content = std::move(document.object);
+  object.lines = std::move(document.lines);
   object.rejected = std::any_of(object.problems.begin(), object.problems.end(),
                                 [](const auto& problem) { return problem.severity == Severity::error; });
   if (!object.rejected) return object;
   const auto old = before.objects.find(document.key);
-  if (old != before.objects.end()) object.service = old->second.service;
+  if (old != before.objects.end()) {
+    object.content = old->second.content;
+    object.lines = old->second.lines;
+  }
   mark_errors(object.problems,
-              object.service ? "; the last good version stays in force" : "; the object is not in force");
+              object.is_known() ? "; the last good version stays in force" : "; the object is not in force");
   return object;
 }
 
@@ -84,7 +96,7 @@ std::vector<Registry::InForce> Registry::in_force(std::vector<InForce>* shadowed
   std::map<ObjectKey, bool> taken;
   for (const auto& [path, file] : files_) {
     for (const auto& [key, object] : file.objects) {
-      const bool usable = object.service.has_value() || !object.rejected;
+      const bool usable = object.is_known() || !object.rejected;
       const auto [entry, first] = taken.try_emplace(key, usable);
       if (!first && shadowed != nullptr) shadowed->push_back({&path, &key, &object});
       if (usable && (first || !entry->second)) objects.push_back({&path, &key, &object});
@@ -94,12 +106,21 @@ std::vector<Registry::InForce> Registry::in_force(std::vector<InForce>* shadowed
   return objects;
 }
 
-std::vector<Service> Registry::services() const {
-  std::vector<Service> services;
+PolicyObjects Registry::policy() const {
+  PolicyObjects objects;
   for (const auto& entry : in_force(nullptr)) {
-    if (entry.object->service) services.push_back(*entry.object->service);
+    const auto& content = entry.object->content;
+    if (const auto* service = std::get_if<Service>(&content)) objects.services.push_back(*service);
+    if (const auto* gateway = std::get_if<Gateway>(&content)) objects.gateways.push_back(*gateway);
+    if (const auto* service = std::get_if<VirtualService>(&content)) objects.virtual_services.push_back(*service);
+    if (const auto* rule = std::get_if<DestinationRule>(&content)) objects.destination_rules.push_back(*rule);
   }
-  return services;
+  const auto by_age = [](const auto& a, const auto& b) { return age_of(a) < age_of(b); };
+  std::sort(objects.services.begin(), objects.services.end(), by_age);
+  std::sort(objects.gateways.begin(), objects.gateways.end(), by_age);
+  std::sort(objects.virtual_services.begin(), objects.virtual_services.end(), by_age);
+  std::sort(objects.destination_rules.begin(), objects.destination_rules.end(), by_age);
+  return objects;
 }
 
 std::vector<Problem> Registry::problems() const {
@@ -114,7 +135,8 @@ std::vector<Problem> Registry::problems() const {
   std::map<ObjectKey, const std::string*> places;
   for (const auto& entry : in_force(&shadowed)) {
     places.emplace(*entry.key, entry.file);
-    if (entry.object->service) services.push_back({&*entry.object->service, *entry.file, entry.object->line});
+    const auto* service = std::get_if<Service>(&entry.object->content);
+    if (service != nullptr) services.push_back({service, *entry.file, entry.object->line});
   }
   for (const auto& entry : shadowed) {
     const auto place = places.find(*entry.key);

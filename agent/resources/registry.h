@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "policy/policy_objects.h"
 #include "resources/document.h"
 
 namespace sluice::resources {
@@ -17,16 +18,20 @@ class Registry {
   // The file is gone, and its objects with it.
   void remove_file(const std::string& file);
 
-  // What is in force. Of an object in two files, the one of the file whose path sorts first.
-  std::vector<Service> services() const;
+  // What is in force, each kind sorted by age, name and namespace. Of an object in two files, the one of the file whose
+  // path sorts first.
+  PolicyObjects policy() const;
   // Sorted by file and line.
   std::vector<Problem> problems() const;
 
  private:
   struct Object {
     unsigned line = 0;
-    std::optional<Service> service;
-    bool rejected = false;  // the newest version has errors; `service` is an older one
+    PolicyObject content;
+    FieldLines lines;       // of `content`
+    bool rejected = false;  // the newest version has errors; `content` is an older one
+
+    bool is_known() const { return !std::holds_alternative<std::monostate>(content); }
     std::vector<Problem> problems;
   };
   struct File {

@@ -5,6 +5,7 @@
 #include <charconv>
 #include <set>
 
+#include "resources/fields.h"
 #include "resources/names.h"
 
 namespace sluice::resources {
@@ -13,7 +14,6 @@ namespace {
 constexpr std::size_t max_hosts = 256;
 constexpr std::size_t max_addresses = 256;
 constexpr std::size_t max_ports = 256;
-constexpr std::size_t max_exports = 1024;
 
 constexpr std::pair<std::string_view, Protocol> protocols[] = {
     {"http", Protocol::http}, {"http2", Protocol::http2}, {"grpc", Protocol::grpc}, {"https", Protocol::https},
@@ -144,33 +144,6 @@ void read_ports(Draft& draft) {
   }
 }
 
-void read_export_to(Draft& draft) {
-  auto& exports = draft.service.export_to;
-  std::set<std::string> seen;
-  for (const auto& item : draft.spec.list("exportTo", max_exports)) {
-    if (item.node().kind == yaml::Kind::null) {
-      item.fault("expected text; put ~ in quotes: \"~\"");
-      continue;
-    }
-    const auto text = item.text();
-    if (!text) continue;
-    const auto& name = *text == "." ? draft.service.namespace_name : *text;
-    if (name != "*" && name != "~" && !is_namespace(name)) {
-      item.fault("expected \".\", \"*\", \"~\" or the name of a namespace, found " + item.shown());
-    } else if (!seen.insert(name).second) {
-      item.fault(yaml::quote(name) + " is there already (\".\" is the object's own namespace): remove one");
-    } else {
-      exports.push_back(name);
-    }
-  }
-  for (const auto* alone : {"*", "~"}) {
-    if (seen.contains(alone) && seen.size() > 1) {
-      draft.spec.fault("exportTo", fmt::format("\"{}\" stands alone: remove it or the others", alone));
-    }
-  }
-  if (seen.contains("*")) exports.clear();
-}
-
 Service read_service_entry(yaml::Reader spec, Service service, Findings& findings) {
   Draft draft{.service = std::move(service), .spec = std::move(spec), .findings = findings, .hosts = {}, .ports = {}};
   draft.spec.read<Resolution>("resolution", draft.service.resolution, resolutions);
@@ -179,8 +152,8 @@ Service read_service_entry(yaml::Reader spec, Service service, Findings& finding
   read_addresses(draft);
   read_ports(draft);
   read_endpoints(draft);
-  read_export_to(draft);
-  for (const auto& item : draft.spec.list("subjectAltNames", max_hosts)) item.text();
+  draft.service.export_to = read_export_to(draft.spec, draft.service.namespace_name, true);
+  draft.service.subject_alt_names = read_texts(draft.spec, "subjectAltNames");
   draft.spec.finish();
   if (!findings.context.has_wrong_values()) check_service_entry(draft);
   return std::move(draft.service);

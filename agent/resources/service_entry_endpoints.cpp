@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "resources/fields.h"
 #include "resources/names.h"
 #include "resources/service_entry.h"
 
@@ -21,10 +22,6 @@ void read_endpoint_ports(yaml::Reader reader, const Service& service, ServiceEnd
       endpoint.ports.emplace_back(name, static_cast<std::uint16_t>(*number));
     }
   }
-}
-
-void read_labels(yaml::Reader reader) {
-  for (const auto& entry : reader.entries()) entry.text();
 }
 
 std::string read_address(yaml::Reader& reader, Resolution resolution) {
@@ -55,7 +52,7 @@ ServiceEndpoint read_endpoint(const yaml::Value& value, const Service& service) 
   if (!reader.present()) return endpoint;
   endpoint.address = read_address(reader, service.resolution);
   read_endpoint_ports(reader.section("ports"), service, endpoint);
-  read_labels(reader.section("labels"));
+  endpoint.labels = read_labels(reader.section("labels"));
   reader.read("weight", endpoint.weight, 0, std::numeric_limits<std::uint32_t>::max());
   endpoint.weight = std::max(endpoint.weight, 1U);  // 0 is how Istio's API spells "not set"
   reader.read("locality", endpoint.locality);

@@ -127,8 +127,7 @@ PolicyFeed::Policy PolicyFeed::read(bool even_unchanged) {
   const bool changed = source_->reload();
   Policy policy;
   policy.problems = source_->problems();
-  if (changed || even_unchanged)
-    policy.snapshot = Snapshot::compile({.services = source_->registry().services()}, vantage_);
+  if (changed || even_unchanged) policy.snapshot = Snapshot::compile(source_->registry().policy(), vantage_);
   return policy;
 }
 

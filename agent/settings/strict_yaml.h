@@ -27,9 +27,15 @@ struct Context {
   bool null_is_absent = false;
   std::vector<Fault> faults;     // in no particular order, at most max_faults
   std::set<std::string> absent;  // every key that was asked for and is not there
+  // Where wanted, the path and line of every value that was asked for and is there.
+  bool wants_places = false;
+  std::vector<std::pair<std::string, unsigned>> places;
 
   bool has_wrong_values() const {
     return std::any_of(faults.begin(), faults.end(), [](const Fault& fault) { return !fault.unknown_key; });
+  }
+  void place(const std::string& path, unsigned line) {
+    if (wants_places) places.emplace_back(path, line);
   }
   void fault(unsigned line, std::string path, std::string message, bool unknown_key = false) {
     if (faults.size() < max_faults) faults.push_back({line, std::move(path), std::move(message), unknown_key});
@@ -161,14 +167,20 @@ class Reader {
       context_->fault(found->key_line, path_to(key), "has no value: give one or remove the key");
       return std::nullopt;
     }
-    return Value(*found, path_to(key), *context_);
+    Value value(*found, path_to(key), *context_);
+    context_->place(value.path(), found->line);
+    return value;
   }
 
   Reader section(std::string_view key) {
     asked_.insert(key);
     const Node* found = find_node(key);
-    if (found == nullptr) context_->absent.insert(path_to(key));
-    return {found, path_to(key), *context_, line_};
+    auto path = path_to(key);
+    if (found == nullptr)
+      context_->absent.insert(path);
+    else
+      context_->place(path, found->line);
+    return {found, std::move(path), *context_, line_};
   }
 
   std::vector<Value> list(std::string_view key, std::size_t max_items) {
@@ -179,6 +191,7 @@ class Reader {
       value->fault(fmt::format("has {} items, at most {} are allowed", items.size(), max_items));
       items.erase(items.begin() + static_cast<std::ptrdiff_t>(max_items), items.end());
     }
+    for (const auto& item : items) context_->place(item.path(), item.line());
     return items;
   }
 

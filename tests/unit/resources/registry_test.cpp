@@ -22,7 +22,7 @@ class RegistryTest : public testing::Test {
   }
   std::vector<std::string> hosts() const {
     std::vector<std::string> out;
-    for (const auto& service : registry.services()) out.push_back(service.name + "=" + service.hosts.at(0));
+    for (const auto& service : registry.policy().services) out.push_back(service.name + "=" + service.hosts.at(0));
     return out;
   }
   std::vector<std::string> problems() const {

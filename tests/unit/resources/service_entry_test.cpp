@@ -47,7 +47,7 @@ TEST_P(Rule, is_reported_where_it_is_broken) {
   EXPECT_THAT(problem.message, testing::HasSubstr(GetParam().message));
   EXPECT_EQ(problem.file, "f.yaml");
   EXPECT_EQ(problem.object, "ServiceEntry ns/se");
-  EXPECT_EQ(document.service.has_value(), problem.severity == Severity::warning);
+  EXPECT_EQ(document.as<Service>() != nullptr, problem.severity == Severity::warning);
 }
 
 std::string name_of(const testing::TestParamInfo<Row>& row) {
@@ -266,7 +266,7 @@ TEST(ServiceEntry, every_problem_of_an_object_is_reported_in_order_of_lines) {
 }
 
 const Service& service_of(const FileContent& content) {
-  return content.documents.at(0).service.value();
+  return *content.documents.at(0).as<Service>();
 }
 
 TEST(ServiceEntry, every_field_arrives) {
@@ -334,8 +334,8 @@ TEST(ServiceEntry, every_resolution_is_read) {
   const auto resolution = [](const std::string& name, const std::string& host) {
     return parse_documents(entry("hosts: [\"" + host + "\"]\nresolution: " + name + "\n" + tls_port), "f")
         .documents.at(0)
-        .service.value()
-        .resolution;
+        .as<Service>()
+        ->resolution;
   };
   EXPECT_EQ(resolution("NONE", "*.a"), Resolution::none);
   EXPECT_EQ(resolution("STATIC", "a.b"), Resolution::static_);
@@ -346,10 +346,7 @@ TEST(ServiceEntry, every_resolution_is_read) {
 
 TEST(ServiceEntry, export_to_is_normalised) {
   const auto exports = [](const std::string& list) {
-    return parse_documents(entry(dns("hosts: [a.b]\nexportTo: " + list)), "f")
-        .documents.at(0)
-        .service.value()
-        .export_to;
+    return parse_documents(entry(dns("hosts: [a.b]\nexportTo: " + list)), "f").documents.at(0).as<Service>()->export_to;
   };
   EXPECT_THAT(exports("[\"*\"]"), testing::IsEmpty());
   EXPECT_THAT(exports("[]"), testing::IsEmpty());

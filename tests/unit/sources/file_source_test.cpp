@@ -85,7 +85,7 @@ class FileSourceTest : public testing::Test {
 
   std::vector<std::string> hosts() const {
     std::vector<std::string> out;
-    for (const auto& service : source->registry().services()) out.push_back(service.hosts.at(0));
+    for (const auto& service : source->registry().policy().services) out.push_back(service.hosts.at(0));
     return out;
   }
   std::vector<std::string> problems() const {
