@@ -21,6 +21,13 @@ int clamp(std::size_t size) {
   return static_cast<int>(std::min<std::size_t>(size, 1UL << 30));
 }
 
+// "unknown ca" of "tlsv1 alert unknown ca".
+std::string alert_name(const std::string& reason) {
+  constexpr std::string_view mark = " alert ";
+  const auto at = reason.find(mark);
+  return at == std::string::npos ? reason : reason.substr(at + mark.size());
+}
+
 }  // namespace
 
 struct TlsStream::State {
@@ -76,7 +83,7 @@ TlsStream::Step TlsStream::settle(int result) {
   } else if (reason == SSL_R_UNEXPECTED_EOF_WHILE_READING) {
     state_->failure = "cut off: the connection ended without close_notify";
   } else if (ERR_GET_LIB(code) == ERR_LIB_SSL && reason > SSL_AD_REASON_OFFSET) {
-    state_->failure = std::string("the peer refused: ") + ::SSL_alert_desc_string_long(reason - SSL_AD_REASON_OFFSET);
+    state_->failure = "the peer refused: " + alert_name(take_error());
   } else {
     state_->failure = take_error();
   }
