@@ -169,6 +169,7 @@ TEST_F(Streams, go_on_when_the_peer_asks_for_new_keys_in_the_middle_of_both_dire
   run(take(accept(contexts.server, std::move(sockets.server), patience), stream, error));
   ASSERT_EQ(error, "");
   run(send(*stream, text), expect(*stream, text));
+  EXPECT_EQ(stream->failure(), "");
   thread.join();
   EXPECT_TRUE(came == text);
 }
