@@ -17,8 +17,8 @@ struct SocketState {
   // breaks the connection when the peer wants new keys meanwhile. A peer that makes it write more while it reads
   // nothing is cut off.
   std::vector<std::uint8_t> unsent = {};
-  // A peer that sends nothing but records without data would keep OpenSSL reading for as long as they come: when this
-  // is used up it is told to wait, and the loop turns.
+  // What may be read until the loop has turned. A peer that never stops sending, be it records without data, would
+  // keep its reader from ever waiting: when this is used up OpenSSL is told to wait.
   std::size_t budget = 0;
   int error = 0;  // errno of the last failure that was not EAGAIN
 };

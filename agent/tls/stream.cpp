@@ -57,7 +57,6 @@ net::Tcp::socket& TlsStream::socket() {
 bool TlsStream::begin() {
   if (state_->broken) return false;
   ::ERR_clear_error();
-  state_->bio_state.budget = read_budget;
   state_->bio_state.error = 0;
   return true;
 }
@@ -83,6 +82,7 @@ TlsStream::Step TlsStream::fail(std::string why) {
 
 net::Task<bool> TlsStream::wait_readable() {
   const auto [error] = co_await state_->socket.async_wait(net::Tcp::socket::wait_read, as_result);
+  state_->bio_state.budget = read_budget;
   co_return !error;
 }
 
@@ -153,6 +153,7 @@ net::Task<void> TlsStream::finish_writing() {
 
 bool TlsStream::is_quiet() {
   if (!begin()) return false;
+  state_->bio_state.budget = read_budget;
   std::uint8_t byte = 0;
   const int got = ::SSL_peek(state_->ssl.get(), &byte, 1);
   return got <= 0 && settle(got) == Step::wait;
