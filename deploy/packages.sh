@@ -7,7 +7,7 @@ build=(
   bpftool libbpf-dev libelf-dev zlib1g-dev linux-libc-dev
   libssl-dev libnl-3-dev libnl-route-3-dev libspdlog-dev libfmt-dev
   libboost1.81-dev libboost-json1.81-dev libboost-url1.81-dev
-  libc-ares-dev libyaml-cpp-dev libcli11-dev prometheus-cpp-dev libre2-dev libnghttp2-dev
+  libc-ares-dev libnghttp2-dev libyaml-cpp-dev libcli11-dev prometheus-cpp-dev libre2-dev libnghttp2-dev
   libgtest-dev libgmock-dev libbenchmark-dev
 )
 scene=( # what the demo and the network tests play with

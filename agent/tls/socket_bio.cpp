@@ -4,45 +4,61 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <optional>
 
 namespace sluice::tls {
 namespace {
 
 constexpr int at_end = BIO_FLAGS_IN_EOF;
+constexpr std::size_t max_unsent_bytes = 64UL * 1024;
 
 SocketState& state_of(BIO* bio) {
   return *static_cast<SocketState*>(::BIO_get_data(bio));
 }
 
-// What a failed call means: -1, with the retry flag when waiting helps.
-int failed(BIO* bio, int retry) {
-  if (errno == EAGAIN || errno == EINTR) {
-    ::BIO_set_flags(bio, retry | BIO_FLAGS_SHOULD_RETRY);
-  } else {
-    state_of(bio).error = errno;
-  }
-  return -1;
-}
-
 int read_socket(BIO* bio, char* buffer, int size) {
   auto& state = state_of(bio);
   ::BIO_clear_retry_flags(bio);
-  if (state.budget == 0) {
-    errno = EAGAIN;
-    return failed(bio, BIO_FLAGS_READ);
+  ssize_t got = -1;
+  errno = EAGAIN;
+  if (state.budget > 0) {
+    got = ::recv(state.socket.native_handle(), buffer, static_cast<std::size_t>(size), MSG_DONTWAIT);
   }
-  const auto got = ::recv(state.socket.native_handle(), buffer, static_cast<std::size_t>(size), MSG_DONTWAIT);
-  if (got < 0) return failed(bio, BIO_FLAGS_READ);
+  if (got < 0) {
+    if (errno == EAGAIN || errno == EINTR)
+      ::BIO_set_retry_read(bio);
+    else
+      state.error = errno;
+    return -1;
+  }
   if (got == 0) ::BIO_set_flags(bio, at_end);
   state.budget -= std::min(state.budget, static_cast<std::size_t>(got));
   return static_cast<int>(got);
 }
 
+// Sends without waiting: how much the socket took, nullopt when it broke.
+std::optional<std::size_t> send_some(SocketState& state, ByteSpan bytes) {
+  const auto sent = ::send(state.socket.native_handle(), bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+  if (sent >= 0) return static_cast<std::size_t>(sent);
+  if (errno == EAGAIN || errno == EINTR) return 0;
+  state.error = errno;
+  return std::nullopt;
+}
+
 int write_socket(BIO* bio, const char* bytes, int size) {
+  auto& state = state_of(bio);
   ::BIO_clear_retry_flags(bio);
-  const auto put =
-      ::send(state_of(bio).socket.native_handle(), bytes, static_cast<std::size_t>(size), MSG_NOSIGNAL | MSG_DONTWAIT);
-  return put < 0 ? failed(bio, BIO_FLAGS_WRITE) : static_cast<int>(put);
+  ByteSpan rest(reinterpret_cast<const std::uint8_t*>(bytes), static_cast<std::size_t>(size));
+  if (state.unsent.empty()) {
+    const auto sent = send_some(state, rest);
+    if (!sent) return -1;
+    rest = rest.subspan(*sent);
+  } else if (state.unsent.size() > max_unsent_bytes) {
+    state.error = ENOBUFS;
+    return -1;
+  }
+  state.unsent.insert(state.unsent.end(), rest.begin(), rest.end());
+  return size;
 }
 
 long control(BIO* bio, int command, long, void*) {
@@ -59,6 +75,16 @@ BIO_METHOD* make_method() {
 }
 
 }  // namespace
+
+bool send_unsent(SocketState& state) {
+  if (state.unsent.empty()) return true;
+  const auto sent = send_some(state, state.unsent);
+  if (!sent) return false;
+  state.unsent.erase(state.unsent.begin(), state.unsent.begin() + static_cast<std::ptrdiff_t>(*sent));
+  // An idle connection holds no buffer.
+  if (state.unsent.empty()) state.unsent.shrink_to_fit();
+  return true;
+}
 
 BioPtr make_socket_bio(SocketState& state) {
   static const std::unique_ptr<BIO_METHOD, Free<::BIO_meth_free>> method(make_method());

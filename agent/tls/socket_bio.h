@@ -2,20 +2,29 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <vector>
 
 #include "net/socket.h"
 #include "tls/handles.h"
 
 namespace sluice::tls {
 
-// What one call into OpenSSL may still read, and how the socket failed.
+// What passes between OpenSSL and the socket.
 struct SocketState {
   net::Tcp::socket& socket;
-  // A peer that sends nothing but records without data would keep OpenSSL reading for as long as they come: when this
-  // is used up it is told to wait, and the loop turns.
+  // Records that the socket would not take yet. OpenSSL is told that they are written: asked to write again later, it
+  // breaks the connection when the peer wants new keys meanwhile. A peer that makes it write more while it reads
+  // nothing is cut off.
+  std::vector<std::uint8_t> unsent = {};
+  // What may be read until the loop has turned. A peer that never stops sending, be it records without data, would
+  // keep its reader from ever waiting: when this is used up OpenSSL is told to wait.
   std::size_t budget = 0;
   int error = 0;  // errno of the last failure that was not EAGAIN
 };
+
+// Sends what it can of `unsent` without waiting; false when the socket broke.
+bool send_unsent(SocketState& state);
 
 // Reads and writes the socket of `state`, which outlives it. Unlike OpenSSL's own it raises no SIGPIPE.
 BioPtr make_socket_bio(SocketState& state);

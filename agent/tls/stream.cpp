@@ -21,6 +21,13 @@ int clamp(std::size_t size) {
   return static_cast<int>(std::min<std::size_t>(size, 1UL << 30));
 }
 
+// "unknown ca" of "tlsv1 alert unknown ca".
+std::string alert_name(const std::string& reason) {
+  constexpr std::string_view mark = " alert ";
+  const auto at = reason.find(mark);
+  return at == std::string::npos ? reason : reason.substr(at + mark.size());
+}
+
 }  // namespace
 
 struct TlsStream::State {
@@ -50,44 +57,45 @@ net::Tcp::socket& TlsStream::socket() {
 bool TlsStream::begin() {
   if (state_->broken) return false;
   ::ERR_clear_error();
-  state_->bio_state.budget = read_budget;
   state_->bio_state.error = 0;
   return true;
 }
 
 TlsStream::Step TlsStream::settle(int result) {
-  switch (::SSL_get_error(state_->ssl.get(), result)) {
-    case SSL_ERROR_WANT_READ:
-      return Step::wait_read;
-    case SSL_ERROR_WANT_WRITE:
-      return Step::wait_write;
-    case SSL_ERROR_ZERO_RETURN:
-      return Step::end;
-    default:
-      break;
-  }
-  state_->broken = true;
+  const auto error = ::SSL_get_error(state_->ssl.get(), result);
+  if (error == SSL_ERROR_WANT_READ) return Step::wait;
+  if (error == SSL_ERROR_ZERO_RETURN) return Step::end;
+  if (!state_->check.failure.empty()) return fail(state_->check.failure);
+  if (state_->bio_state.error != 0) return fail(std::system_category().message(state_->bio_state.error));
   const auto code = ::ERR_peek_last_error();
   const auto reason = ERR_GET_REASON(code);
-  if (!state_->check.failure.empty()) {
-    state_->failure = state_->check.failure;
-  } else if (state_->bio_state.error != 0) {
-    state_->failure = std::system_category().message(state_->bio_state.error);
-  } else if (reason == SSL_R_UNEXPECTED_EOF_WHILE_READING) {
-    state_->failure = "cut off: the connection ended without close_notify";
-  } else if (ERR_GET_LIB(code) == ERR_LIB_SSL && reason > SSL_AD_REASON_OFFSET) {
-    state_->failure = std::string("the peer refused: ") + ::SSL_alert_desc_string_long(reason - SSL_AD_REASON_OFFSET);
-  } else {
-    state_->failure = take_error();
-  }
-  ::ERR_clear_error();
+  if (reason == SSL_R_UNEXPECTED_EOF_WHILE_READING) return fail("cut off: the connection ended without close_notify");
+  const bool alerted = ERR_GET_LIB(code) == ERR_LIB_SSL && reason > SSL_AD_REASON_OFFSET;
+  return fail(alerted ? "the peer refused: " + alert_name(take_error()) : take_error());
+}
+
+TlsStream::Step TlsStream::fail(std::string why) {
+  state_->broken = true;
+  if (state_->failure.empty()) state_->failure = std::move(why);
   return Step::broken;
 }
 
-net::Task<bool> TlsStream::wait(Step step) {
-  const auto what = step == Step::wait_read ? net::Tcp::socket::wait_read : net::Tcp::socket::wait_write;
-  const auto [error] = co_await state_->socket.async_wait(what, as_result);
+net::Task<bool> TlsStream::wait_readable() {
+  const auto [error] = co_await state_->socket.async_wait(net::Tcp::socket::wait_read, as_result);
+  state_->bio_state.budget = read_budget;
   co_return !error;
+}
+
+net::Task<bool> TlsStream::flush() {
+  for (;;) {
+    if (!send_unsent(state_->bio_state)) {
+      fail(std::system_category().message(state_->bio_state.error));
+      co_return false;
+    }
+    if (state_->bio_state.unsent.empty()) co_return true;
+    const auto [error] = co_await state_->socket.async_wait(net::Tcp::socket::wait_write, as_result);
+    if (error) co_return false;
+  }
 }
 
 net::Task<net::IoResult> TlsStream::read_some(std::span<std::uint8_t> buffer) {
@@ -97,7 +105,7 @@ net::Task<net::IoResult> TlsStream::read_some(std::span<std::uint8_t> buffer) {
     const auto step = settle(got);
     if (step == Step::end) co_return std::size_t{0};
     if (step == Step::broken) break;
-    const bool ready = co_await wait(step);
+    const bool ready = co_await wait_readable();
     if (!ready) co_return make_error_code(boost::asio::error::operation_aborted);
   }
   co_return make_error_code(boost::asio::error::connection_reset);
@@ -111,7 +119,7 @@ net::Task<net::Input> TlsStream::wait_input() {
     const auto step = settle(got);
     if (step == Step::end) co_return net::Input::end;
     if (step == Step::broken) break;
-    const bool ready = co_await wait(step);
+    const bool ready = co_await wait_readable();
     if (!ready) break;
   }
   co_return net::Input::broken;
@@ -121,38 +129,34 @@ net::Task<bool> TlsStream::write_all(ByteSpan bytes) {
   while (!bytes.empty()) {
     if (!begin()) co_return false;
     const int put = ::SSL_write(state_->ssl.get(), bytes.data(), clamp(bytes.size()));
-    if (put > 0) {
-      bytes = bytes.subspan(static_cast<std::size_t>(put));
-      continue;
+    if (put <= 0) {
+      settle(put);
+      fail("cut off within a write");
+      co_return false;
     }
-    const auto step = settle(put);
-    const bool waits = step == Step::wait_read || step == Step::wait_write;
-    const bool ready = waits && co_await wait(step);
-    if (ready) continue;
-    // A record may be half sent: nothing else can follow it.
-    state_->broken = true;
+    bytes = bytes.subspan(static_cast<std::size_t>(put));
+    const bool sent = co_await flush();
+    if (sent) continue;
+    fail("cancelled within a write");
     co_return false;
   }
   co_return true;
 }
 
 net::Task<void> TlsStream::finish_writing() {
-  while (begin()) {
-    // 0 says that the peer's own close_notify has not come yet, as it need not.
-    const int sent = ::SSL_shutdown(state_->ssl.get());
-    if (sent >= 0) co_return;
-    const auto step = settle(sent);
-    if (step != Step::wait_write) co_return;
-    const bool ready = co_await wait(step);
-    if (!ready) co_return;
-  }
+  if (!begin()) co_return;
+  // 0 says that the peer's own close_notify has not come yet, as it need not.
+  const int sent = ::SSL_shutdown(state_->ssl.get());
+  if (sent < 0) settle(sent);
+  co_await flush();
 }
 
 bool TlsStream::is_quiet() {
   if (!begin()) return false;
+  state_->bio_state.budget = read_budget;
   std::uint8_t byte = 0;
   const int got = ::SSL_peek(state_->ssl.get(), &byte, 1);
-  return got <= 0 && settle(got) == Step::wait_read;
+  return got <= 0 && settle(got) == Step::wait;
 }
 
 std::string TlsStream::alpn() const {
@@ -248,10 +252,11 @@ class Handshake {
     const net::Deadline deadline(stream.socket(), timeout);
     while (stream.begin()) {
       const int result = ::SSL_do_handshake(stream.state_->ssl.get());
-      if (result == 1) break;
-      const auto step = stream.settle(result);
-      if (step == TlsStream::Step::end || step == TlsStream::Step::broken) break;
-      const bool ready = co_await stream.wait(step);
+      const auto step = result == 1 ? TlsStream::Step::end : stream.settle(result);
+      if (step == TlsStream::Step::broken) break;
+      const bool sent = co_await stream.flush();
+      if (!sent || step == TlsStream::Step::end) break;
+      const bool ready = co_await stream.wait_readable();
       if (!ready) break;
     }
     co_return deadline.expired();

@@ -1,0 +1,162 @@
+// A client and a server of one authority on one event loop.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <boost/asio/co_spawn.hpp>
+#include <chrono>
+#include <exception>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "authority.h"
+#include "tls/context.h"
+#include "tls/stream.h"
+
+namespace sluice::tls {
+
+constexpr net::Milliseconds patience{5000};
+constexpr auto gateway_id = "spiffe://cluster.local/ns/egress/sa/gateway";
+constexpr auto node_id = "spiffe://cluster.local/node/worker-1";
+
+using StreamPtr = std::unique_ptr<TlsStream>;
+
+class Scene : public testing::Test {
+ protected:
+  struct Pair {
+    net::Tcp::socket client;
+    net::Tcp::socket server;
+  };
+
+  Scene() {
+    write_server(authority.issue({.names = uri(gateway_id)}));
+    write_client(authority.issue({.names = uri(node_id)}));
+    directory.write("roots.pem", authority.pem());
+  }
+
+  static std::string uri(const std::string& name) { return "URI:" + name; }
+  void write_server(const Issued& issued) { write("server", issued); }
+  void write_client(const Issued& issued) { write("client", issued); }
+  void write(const std::string& who, const Issued& issued) {
+    directory.write(who + ".pem", issued.pem());
+    directory.write(who + ".key", issued.key_pem());
+  }
+  Pair connect_tcp() {
+    net::Tcp::acceptor acceptor(loop, {boost::asio::ip::address_v4::loopback(), port_});
+    port_ = acceptor.local_endpoint().port();  // sessions are kept by address: it stays the same
+    net::Tcp::socket client(loop);
+    client.connect(acceptor.local_endpoint());
+    auto server = acceptor.accept();
+    for (auto* socket : {&client, &server}) {
+      socket->native_non_blocking(true);
+      socket->set_option(net::Tcp::no_delay(true));
+    }
+    return {std::move(client), std::move(server)};
+  }
+
+  // Runs the scripts side by side; one that hangs fails the test.
+  template <typename... Scripts>
+  void run(Scripts... scripts) {
+    std::size_t running = sizeof...(scripts);
+    const auto ended = [&running](const std::exception_ptr& failure) {
+      --running;
+      if (failure) std::rethrow_exception(failure);
+    };
+    (boost::asio::co_spawn(loop, std::move(scripts), ended), ...);
+    const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    loop.restart();
+    while (running > 0 && std::chrono::steady_clock::now() < limit) loop.run_one_for(std::chrono::milliseconds(100));
+    ASSERT_EQ(running, 0U) << "a script still waits";
+  }
+
+  struct Ends {
+    StreamPtr client;
+    StreamPtr server;
+    std::string client_error;
+    std::string server_error;
+  };
+
+  static net::Task<void> take(net::Task<HandshakeResult> handshake, StreamPtr& stream, std::string& error) {
+    auto result = co_await std::move(handshake);
+    if (auto* made = std::get_if<StreamPtr>(&result)) stream = std::move(*made);
+    if (const auto* failed = std::get_if<HandshakeError>(&result)) error = failed->message;
+  }
+
+  // Both handshakes, as far as they come.
+  Ends meet(const Context& client, const Context& server, ConnectOptions options = {}) {
+    Ends ends;
+    auto sockets = connect_tcp();
+    run(take(connect(client, std::move(sockets.client), std::move(options), patience), ends.client, ends.client_error),
+        take(accept(server, std::move(sockets.server), patience), ends.server, ends.server_error));
+    return ends;
+  }
+  // The same, when both must succeed.
+  Ends meet_well(const Context& client, const Context& server, ConnectOptions options = {}) {
+    auto ends = meet(client, server, std::move(options));
+    EXPECT_EQ(ends.client_error, "");
+    EXPECT_EQ(ends.server_error, "");
+    return ends;
+  }
+
+  // A byte from server to client, and with it the tickets that came before.
+  void exchange(Ends& ends) { run(send(*ends.server, "x"), expect(*ends.client, "x")); }
+
+  static net::Task<void> send(net::Stream& stream, std::string_view text) {
+    const bool sent = co_await stream.write_all({reinterpret_cast<const std::uint8_t*>(text.data()), text.size()});
+    EXPECT_TRUE(sent);
+  }
+  static net::Task<std::string> receive(net::Stream& stream, std::size_t size) {
+    std::string text(size, '\0');
+    std::size_t used = 0;
+    while (used < size) {
+      const auto got = co_await stream.read_some({reinterpret_cast<std::uint8_t*>(text.data()) + used, size - used});
+      const auto* count = std::get_if<std::size_t>(&got);
+      if (!count || *count == 0) break;
+      used += *count;
+    }
+    text.resize(used);
+    co_return text;
+  }
+  static net::Task<void> expect(net::Stream& stream, std::string text) {
+    const auto got = co_await receive(stream, text.size());
+    EXPECT_TRUE(got == text) << got.substr(0, 100);
+  }
+  // How it ends now: "end", or "broken".
+  static net::Task<void> expect_end(net::Stream& stream, std::string_view how) {
+    std::uint8_t byte = 0;
+    const auto got = co_await stream.read_some({&byte, 1});
+    const auto* count = std::get_if<std::size_t>(&got);
+    EXPECT_EQ(count ? (*count == 0 ? "end" : "a byte") : "broken", how);
+  }
+
+  ClientOptions client_options() const {
+    return {{path("client.pem"), path("client.key"), path("roots.pem"), {}}, {gateway_id}, false, true};
+  }
+  ServerOptions server_options() const {
+    return {{path("server.pem"), path("server.key"), path("roots.pem"), {}}, {}, true};
+  }
+  std::string path(const std::string& name) const { return directory.path(name); }
+
+  Directory directory;
+  Authority authority{"test root"};
+  boost::asio::io_context loop{1};
+
+ private:
+  std::uint16_t port_ = 0;
+};
+
+// Contexts of the options that a test has chosen, read.
+struct Contexts {
+  Contexts(ClientOptions client_options, ServerOptions server_options)
+      : client(std::move(client_options)), server(std::move(server_options)) {
+    const auto client_read = client.reload();
+    EXPECT_TRUE(client_read) << client_read.error().message();
+    const auto server_read = server.reload();
+    EXPECT_TRUE(server_read) << server_read.error().message();
+  }
+  ClientContext client;
+  ServerContext server;
+};
+
+}  // namespace sluice::tls
