@@ -58,8 +58,6 @@ bool OutboundCall::identify() {
 
 net::Task<void> OutboundCall::serve_unreadable(relay::Unreadable unreadable) {
   if (!audit_only_) co_return co_await Call::serve_unreadable(std::move(unreadable));
-  if (unreadable.sniffed == Sniffed::tls) record_.protocol = "tls";
-  if (unreadable.sniffed == Sniffed::http) record_.protocol = "http";
   unreadable_ = unreadable.reason;
   co_await serve_stream(unreadable.sniffed, std::move(unreadable.bytes));
 }

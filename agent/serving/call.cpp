@@ -179,7 +179,10 @@ net::Task<void> Call::serve_client(std::vector<std::uint8_t> already) {
     co_return co_await serve_stream(Sniffed::none, std::move(already));
   }
   auto read = co_await relay::read_first_bytes(*client_, std::move(already), limits_.first_bytes_timeout);
-  if (auto* bad = std::get_if<relay::Unreadable>(&read)) co_return co_await serve_unreadable(std::move(*bad));
+  if (auto* bad = std::get_if<relay::Unreadable>(&read)) {
+    record_.protocol = name_of(bad->sniffed);
+    co_return co_await serve_unreadable(std::move(*bad));
+  }
   auto first = std::get<relay::FirstBytes>(std::move(read));
   note(first);
   if (first.sniffed == Sniffed::http) co_return co_await serve_http(std::move(first));

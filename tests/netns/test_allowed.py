@@ -361,8 +361,8 @@ def test_an_allowed_datagram_passes_uninspected(lab, watch):
 
 
 def test_transport_raw_sends_the_clients_bytes_alone(lab, watch):
-    before = lab.agent.settings["egress"]["gateway"]
-    lab.agent.settings["egress"]["gateway"] = {"address": GATEWAY4, "transport": "raw"}
+    before = lab.agent.settings["egress"]["gateways"]
+    lab.agent.settings["egress"]["gateways"] = [{**before[0], "addresses": [GATEWAY4], "transport": "raw"}]
     lab.agent.restart()
     try:
         pod = lab.pod("a")
@@ -374,7 +374,7 @@ def test_transport_raw_sends_the_clients_bytes_alone(lab, watch):
         assert firsts and not any(b"\r\n\r\n\0\r\nQUIT\n" in payload for payload in firsts)
         assert not watch.leaks()
     finally:
-        lab.agent.settings["egress"]["gateway"] = before
+        lab.agent.settings["egress"]["gateways"] = before
         lab.agent.restart()
 
 

@@ -9,6 +9,7 @@ The node routes the outside by its own uplink eth0, so whatever the agent lets s
 """
 import atexit
 import contextlib
+import json
 import os
 import pathlib
 import re
@@ -30,6 +31,7 @@ SUPPORT = ROOT / "tests" / "support"
 GATEWAY4, GATEWAY6, NODE4, NODE6 = "10.2.0.2", "fd00:2::2", "10.2.0.1", "fd00:2::1"
 GATEWAY_OUT4, GATEWAY_OUT6 = "198.51.100.5", "2001:db8:f:2::1"
 DNS4, DNS6 = "10.96.0.53", "fd00:96::53"
+GATEWAY_NAME = "istio-egressgateway.istio-system.svc.cluster.local"
 INTERNAL = ["10.1.0.0/16", "10.2.0.0/16", "10.96.0.0/16", "fd00:1::/64", "fd00:2::/64", "fd00:96::/64"]
 
 _open_labs = []
@@ -164,6 +166,7 @@ class Lab:
         )
 
     def _configure(self, resources):
+        self.node_keys = self.directory / "nodes"
         self.resources = self.directory / "resources"
         self.resources.mkdir()
         for path in resources:
@@ -181,7 +184,14 @@ class Lab:
                     "internal_cidrs": INTERNAL,
                     "guarded_cidrs": [GATEWAY6],
                 },
-                "egress": {"gateway": {"address": f"{GATEWAY4}:15443", "transport": "proxy"}},
+                "egress": {
+                    "gateways": [{"name": GATEWAY_NAME, "addresses": [f"{GATEWAY4}:15443"], "transport": "proxy"}],
+                    "key_file": str(self.write_node_key("lab-agent", "5e" * 32)),
+                    "direct": {
+                        "resolvers": [f"{DNS4}:53"],
+                        "permitted_cidrs": ["203.0.113.0/24", "2001:db8:5::/48"],
+                    },
+                },
                 "identity": {"pods": [self._identity(pod) for pod in self._pods.values()]},
                 # Every denial its own record, so that each test finds the one it caused.
                 "limits": {"first_bytes_timeout_ms": 1500, "connect_timeout_ms": 1500, "denials_per_second": 100000},
@@ -194,11 +204,15 @@ class Lab:
             {
                 "resources": {"files": [str(self.resources)]},
                 "gateway": {
+                    "name": GATEWAY_NAME,
+                    "namespace": "istio-system",
+                    "labels": {"istio": "egressgateway"},
+                    "node_keys": str(self.node_keys),
                     "listen": [
                         {"address": f"{GATEWAY4}:15443", "transport": "proxy"},
                         {"address": f"[{GATEWAY6}]:15443", "transport": "proxy"},
-                        {"address": f"{GATEWAY4}:443", "transport": "raw"},
-                        {"address": f"{GATEWAY4}:80", "transport": "raw"},
+                        {"address": f"{GATEWAY4}:443", "transport": "raw", "unsigned_from": [f"{NODE4}/32"]},
+                        {"address": f"{GATEWAY4}:80", "transport": "raw", "unsigned_from": [f"{NODE4}/32"]},
                     ],
                     "resolvers": [f"{DNS4}:53"],
                     # Documentation ranges are what the lab's outside lives in.
@@ -209,12 +223,22 @@ class Lab:
             },
         )
 
+    def write_node_key(self, node, *keys, addresses=("10.1.0.0/24", "fd00:1::/64")):
+        """The key file of a node, as its agent signs and the gateway checks; the newest key first."""
+        self.node_keys.mkdir(exist_ok=True)
+        path = self.node_keys / f"{node}.yaml"
+        fresh = path.with_suffix(".new")
+        fresh.write_text(json.dumps({"keys": keys, "addresses": addresses}))
+        fresh.replace(path)
+        return path
+
     def _identity(self, pod):
         return {
             "namespace": pod.namespace,
             "name": pod.name,
             "uid": pod.uid,
             "service_account": pod.service_account,
+            "labels": {"app": pod.name},
             "addresses": [pod.ip4, pod.ip6],
             "interface": pod.interface,
         }
