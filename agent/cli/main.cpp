@@ -5,6 +5,7 @@
 #include "cli/agent_command.h"
 #include "cli/audit_command.h"
 #include "cli/detach_command.h"
+#include "cli/explain_command.h"
 #include "cli/gateway_command.h"
 #include "cli/status_command.h"
 
@@ -15,6 +16,7 @@ int main(int argc, char** argv) {
   int exit_code = 0;
   sluice::cli::add_agent_command(app, exit_code);
   sluice::cli::add_gateway_command(app, exit_code);
+  sluice::cli::add_explain_command(app, exit_code);
   sluice::cli::add_detach_command(app, exit_code);
   sluice::cli::add_status_command(app, exit_code);
   sluice::cli::add_flows_command(app, exit_code);

@@ -12,6 +12,7 @@
 #include "policy/gateway_binding.h"
 #include "policy/host_match.h"
 #include "policy/host_multimap.h"
+#include "policy/near_miss.h"
 
 namespace sluice {
 namespace {
@@ -40,18 +41,6 @@ bool holds_all(const Labels& labels, const Labels& wanted) {
 
 constexpr std::string_view list_name(RouteKind kind) {
   return kind == RouteKind::tls ? "tls" : kind == RouteKind::http ? "http" : "tcp";
-}
-
-// The label-wise likeness of two names that a person may have mixed up.
-bool looks_like(std::string_view left, std::string_view right) {
-  const auto first = [](std::string_view name) { return name.substr(0, name.find('.')); };
-  const auto last_two = [](std::string_view name) {
-    const auto last = name.rfind('.');
-    if (last == name.npos || last == 0) return name;
-    const auto second = name.rfind('.', last - 1);
-    return second == name.npos ? name : name.substr(second + 1);
-  };
-  return first(left) == first(right) || last_two(left) == last_two(right);
 }
 
 }  // namespace
@@ -359,7 +348,7 @@ std::optional<std::string> Routing::Index::miss_of_service(const Entry& entry, c
       by_name ? overlaps(query.host) : std::any_of(query.service_hosts->begin(), query.service_hosts->end(), overlaps);
   if (!meant) {
     const bool alike = std::any_of(hosts.begin(), hosts.end(), [&](const auto& host) {
-      return looks_like(host, by_name || query.service_hosts->empty() ? query.host : query.service_hosts->front());
+      return looks_alike(host, by_name || query.service_hosts->empty() ? query.host : query.service_hosts->front());
     });
     if (!alike) return std::nullopt;
     return fmt::format("hosts is {}: none of them matches", fmt::join(hosts, ", "));
