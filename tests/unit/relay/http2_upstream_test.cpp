@@ -177,7 +177,7 @@ TEST_F(Http2, carries_megabytes_both_ways_at_once) {
   EXPECT_EQ(end, End::finished);
 }
 
-TEST_F(Http2, slows_the_server_down_for_a_client_that_does_not_read) {
+TEST_F(Http2, delivers_all_to_a_client_that_reads_late) {
   const std::string body(8UL * 1024 * 1024, 'b');
   Http2Server server(upstream_socket_.far, when_ended({{":status", "200"}}, body));
   const auto late = [&](Socket& socket) -> net::Task<void> {
