@@ -53,7 +53,11 @@ class Exchange {
   // The request's body; then, until the answer is complete, the client's end is passed on.
   net::Task<void> upward() {
     const bool sent = co_await forward_body(client_, ahead_, upstream_, head_.framing, totals_.sent);
-    if (answered_) co_return;
+    if (answered_) {
+      // What is left of a body that the upstream did not take is no request.
+      if (!sent) outcome_ = Outcome::close;
+      co_return;
+    }
     if (!sent) co_return fail(End::client_reset);
     body_sent_ = true;
     if (!ahead_.empty()) co_return;

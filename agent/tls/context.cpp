@@ -1,7 +1,5 @@
 #include "tls/context.h"
 
-#include <sys/stat.h>
-
 #include <ctime>
 
 #include "tls/loaded.h"
@@ -11,20 +9,15 @@
 namespace sluice::tls {
 namespace {
 
-// What tells that a file is another one, or another content: for symbolic links, of where they lead.
-std::string fingerprint(const Files& files) {
-  std::string text;
+Result<std::vector<FileVersion>> versions_of(const Files& files) {
+  std::vector<FileVersion> versions;
   for (const auto* path : {&files.certificate, &files.key, &files.roots, &files.revoked}) {
-    struct stat status{};
     if (path->empty()) continue;
-    if (::stat(path->c_str(), &status) != 0) status = {};
-    for (const auto part : {static_cast<std::int64_t>(status.st_dev), static_cast<std::int64_t>(status.st_ino),
-                            static_cast<std::int64_t>(status.st_size), status.st_mtim.tv_sec, status.st_mtim.tv_nsec,
-                            status.st_ctim.tv_sec, status.st_ctim.tv_nsec}) {
-      text.append(std::to_string(part)).push_back(' ');
-    }
+    const auto version = FileVersion::of(*path);
+    if (!version) return version.error();
+    versions.push_back(*version);
   }
-  return text;
+  return versions;
 }
 
 Status check_dates(const X509* certificate, const std::string& path) {
@@ -129,12 +122,13 @@ Context::Context(Files files) : files_(std::move(files)) {}
 Context::~Context() = default;
 
 Status Context::reload() {
-  // Taken before reading: what changes meanwhile is another fingerprint next time.
-  auto seen = fingerprint(files_);
-  if (seen == seen_) return Done{};
+  // Taken before reading: what changes meanwhile is another version next time.
+  auto versions = versions_of(files_);
+  if (!versions) return versions.error();
+  if (*versions == read_) return Done{};
   auto loaded = load();
   if (!loaded) return loaded.error();
-  seen_ = std::move(seen);
+  read_ = std::move(*versions);
   const std::lock_guard lock(mutex_);
   current_ = std::move(*loaded);
   return Done{};

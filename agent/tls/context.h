@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "base/file_version.h"
 #include "base/result.h"
 
 namespace sluice::tls {
@@ -48,8 +49,8 @@ class Context {
   Context& operator=(const Context&) = delete;
 
   // Reads the files when they changed since the last good reading; else it costs a stat(2) for each. Wanted before the
-  // first connection and then every second, from one thread at a time. On an error what was good stays in use: the text
-  // says which file is wrong and how, and is the same until it changes.
+  // first connection and then every second, from one thread at a time. On an error what was good stays in use, and the
+  // files are read again each time until they are good: the text says which one is wrong and how.
   Status reload();
 
   // notAfter of this side's certificate in seconds since the epoch; 0 without one.
@@ -64,7 +65,7 @@ class Context {
   const Files files_;
 
  private:
-  std::optional<std::string> seen_;  // the files as they were when they were read
+  std::optional<std::vector<FileVersion>> read_;  // the files that current_ is of
   mutable std::mutex mutex_;
   std::shared_ptr<Loaded> current_;
 };

@@ -61,6 +61,12 @@ void SessionCache::install(SSL_CTX* context) {
   ::SSL_CTX_sess_set_new_cb(context, keep_session);
 }
 
+void SessionCache::give_back(SSL* connection) {
+  if (::SSL_session_reused(connection) == 1 && ::SSL_version(connection) < TLS1_3_VERSION) {
+    keep_session(connection, ::SSL_get0_session(connection));
+  }
+}
+
 void SessionCache::attach(SSL* connection, SessionHome& home) {
   ::SSL_set_ex_data(connection, home_index(), &home);
 }

@@ -33,6 +33,9 @@ class SessionCache {
   // Connections of this client's SSL_CTX keep what servers give them in their SessionHome.
   static void install(SSL_CTX* context);
   static void attach(SSL* connection, SessionHome& home);
+  // Keeps the session that `connection` has resumed for the next one where no new one will come: TLS 1.2 has no single
+  // tickets, and its servers seldom renew them.
+  static void give_back(SSL* connection);
 
  private:
   mutable std::mutex mutex_;

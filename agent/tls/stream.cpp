@@ -190,8 +190,9 @@ class Handshake {
     auto& state = *stream->state_;
     if (auto problem = prepare_client(state, std::move(options))) co_return HandshakeError{false, std::move(*problem)};
     const bool timed_out = co_await run(*stream, timeout);
-    if (::SSL_is_init_finished(state.ssl.get()) == 1) co_return std::move(stream);
-    co_return HandshakeError{timed_out, explain(state, timed_out)};
+    if (::SSL_is_init_finished(state.ssl.get()) != 1) co_return HandshakeError{timed_out, explain(state, timed_out)};
+    SessionCache::give_back(state.ssl.get());
+    co_return std::move(stream);
   }
 
   static net::Task<HandshakeResult> accept(std::shared_ptr<Loaded> loaded, net::Tcp::socket socket,

@@ -285,6 +285,30 @@ TEST_F(HttpRelay, delivers_an_answer_that_comes_before_the_body_was_sent) {
   EXPECT_EQ(end, End::finished);
 }
 
+TEST_F(HttpRelay, takes_no_rest_of_a_body_for_a_request) {
+  const std::string head = "POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 1000000\r\n\r\n";
+  const auto client_script = [&](Socket& socket) -> net::Task<void> {
+    co_await send(socket, head);
+    EXPECT_EQ(co_await receive(socket, ok("kept").size()), ok("kept"));
+    // The upstream is gone when these arrive, though it has said that the connection persists.
+    for (int count = 0; count < 100; ++count) {
+      co_await send(socket, get("/smuggled"));
+      boost::asio::steady_timer pause(socket.get_executor(), std::chrono::milliseconds(1));
+      co_await pause.async_wait(boost::asio::use_awaitable);
+    }
+    net::finish_writing(socket);
+    co_await receive_all(socket);
+    socket.close();
+  };
+  const auto upstream_script = [&](Socket& socket) -> net::Task<void> {
+    EXPECT_EQ(co_await receive_until(socket, end_of_head), head);
+    co_await send(socket, ok("kept"));
+    net::reset(socket);
+  };
+  loop_.run(relay(), client_script(client()), upstream_script(upstream()));
+  EXPECT_EQ(hosts_.asked, std::vector<std::string>{"a.example/"});
+}
+
 TEST_F(HttpRelay, splices_large_bodies_unchanged_and_keeps_the_connection) {
   const std::string body(5UL * 1024 * 1024 + 7, 'b');
   const std::string request = "PUT / HTTP/1.1\r\nHost: a.example\r\nContent-Length: " + std::to_string(body.size()) +

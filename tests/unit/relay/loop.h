@@ -36,6 +36,8 @@ class Loop {
     auto near = acceptor.accept();
     near.native_non_blocking(true);
     far.native_non_blocking(true);
+    near.set_option(net::Tcp::no_delay(true));
+    far.set_option(net::Tcp::no_delay(true));
     return {net::PlainStream(std::move(near)), std::move(far)};
   }
 

@@ -1,4 +1,5 @@
 #include "scene.h"
+#include "tls/loaded.h"
 #include "tls/peer.h"
 
 namespace sluice::tls {
@@ -43,6 +44,24 @@ TEST_F(Handshakes, resume_after_a_connection_that_was_cut) {
   first.client->reset();
   first = {};
   EXPECT_TRUE(meet_well(contexts.client, contexts.server).client->resumed());
+}
+
+TEST_F(Handshakes, resume_a_session_of_tls_1_2_again_and_again) {
+  auto client = client_options();
+  client.tls13_only = false;
+  auto server = server_options();
+  server.tls13_only = false;
+  const Contexts contexts(client, server);
+  // As most servers are: tickets are not renewed.
+  auto* context = contexts.server.current()->context.get();
+  ::SSL_CTX_set_max_proto_version(context, TLS1_2_VERSION);
+  ::SSL_CTX_set_tlsext_ticket_key_evp_cb(context, nullptr);
+  ::SSL_CTX_set_session_ticket_cb(context, nullptr, nullptr, nullptr);
+  for (int round = 0; round < 4; ++round) {
+    auto ends = meet_well(contexts.client, contexts.server);
+    EXPECT_EQ(ends.client->resumed(), round > 0);
+    exchange(ends);
+  }
 }
 
 TEST_F(Handshakes, resume_no_session_across_a_reload_of_either_side) {
