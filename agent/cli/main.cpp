@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 
 #include "cli/agent_command.h"
+#include "cli/analyze_command.h"
 #include "cli/audit_command.h"
 #include "cli/detach_command.h"
 #include "cli/explain_command.h"
@@ -21,6 +22,7 @@ int main(int argc, char** argv) {
   sluice::cli::add_status_command(app, exit_code);
   sluice::cli::add_flows_command(app, exit_code);
   sluice::cli::add_audit_command(app, exit_code);
+  sluice::cli::add_analyze_command(app, exit_code);
   app.add_subcommand("version", "Print the version")->callback([] { fmt::print("sluice {}\n", SLUICE_VERSION); });
   try {
     app.parse(argc, argv);

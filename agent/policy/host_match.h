@@ -15,4 +15,15 @@ constexpr bool host_matches(std::string_view pattern, std::string_view host) {
   return is_wildcard(pattern) ? host.ends_with(pattern.substr(1)) : host == pattern;
 }
 
+// Is every name that `inner` (a name or a pattern) matches matched by `outer`? Istio's host.Name.SubsetOf.
+constexpr bool host_covers(std::string_view outer, std::string_view inner) {
+  if (is_wildcard(inner)) return is_wildcard(outer) && inner.substr(1).ends_with(outer.substr(1));
+  return host_matches(outer, inner);
+}
+
+// Is there a name that both match? Istio's host.Name.Matches.
+constexpr bool hosts_overlap(std::string_view left, std::string_view right) {
+  return host_covers(left, right) || host_covers(right, left);
+}
+
 }  // namespace sluice

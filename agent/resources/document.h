@@ -43,6 +43,21 @@ struct Document {
   }
 };
 
+// One object in force and where it stands. Points into its registry; good until that changes.
+struct LocatedObject {
+  const ObjectKey* key;
+  const std::string* file;
+  unsigned line;
+  const PolicyObject* content;  // monostate: known by name only
+  const FieldLines* fields;
+
+  // The line of a field of the object, or of what is around it.
+  unsigned line_of(std::string_view field) const {
+    const auto found = fields->find(field);
+    return found != 0 ? found : line;
+  }
+};
+
 // What one file says. With a `failure` nothing of it could be read.
 struct FileContent {
   std::vector<Document> documents;

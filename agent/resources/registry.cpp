@@ -3,10 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <tuple>
-#include <unordered_map>
 #include <utility>
+
+#include "resources/protocol_conflict.h"
 
 namespace sluice::resources {
 namespace {
@@ -17,26 +17,12 @@ void mark_errors(std::vector<Problem>& problems, std::string_view effect) {
   }
 }
 
-constexpr std::string_view protocol_name(Protocol protocol) {
-  constexpr std::array<std::string_view, 7> names = {"HTTP", "HTTP2", "GRPC", "HTTPS", "TLS", "MONGO", "TCP"};
-  return names.at(static_cast<std::size_t>(protocol));
-}
-
 auto age_of(const Service& service) {
   return std::tie(service.created, service.name, service.namespace_name);
 }
 template <typename T>
 auto age_of(const T& routing) {
   return std::tie(routing.object.created, routing.object.name, routing.object.namespace_name);
-}
-
-// Is there a namespace that sees both?
-bool scopes_overlap(const Service& a, const Service& b) {
-  const auto hidden = [](const Service& s) { return s.export_to.size() == 1 && s.export_to.front() == "~"; };
-  if (hidden(a) || hidden(b)) return false;
-  if (a.export_to.empty() || b.export_to.empty()) return true;
-  return std::find_first_of(a.export_to.begin(), a.export_to.end(), b.export_to.begin(), b.export_to.end()) !=
-         a.export_to.end();
 }
 
 }  // namespace
@@ -123,6 +109,25 @@ PolicyObjects Registry::policy() const {
   return objects;
 }
 
+std::vector<LocatedObject> Registry::objects() const {
+  std::vector<LocatedObject> objects;
+  for (const auto& [file, key, object] : in_force(nullptr)) {
+    objects.push_back({key, file, object->line, &object->content, &object->lines});
+  }
+  return objects;
+}
+
+bool Registry::is_rejected(const ObjectKey& key) const {
+  bool found = false;
+  for (const auto& [path, file] : files_) {
+    const auto object = file.objects.find(key);
+    if (object == file.objects.end()) continue;
+    if (object->second.is_known() || !object->second.rejected) return false;
+    found = true;
+  }
+  return found;
+}
+
 std::vector<Problem> Registry::problems() const {
   std::vector<Problem> problems;
   const auto add = [&](const std::vector<Problem>& more) { problems.insert(problems.end(), more.begin(), more.end()); };
@@ -131,12 +136,9 @@ std::vector<Problem> Registry::problems() const {
     for (const auto& [key, object] : file.objects) add(object.problems);
   }
   std::vector<InForce> shadowed;
-  std::vector<LocatedService> services;
   std::map<ObjectKey, const std::string*> places;
   for (const auto& entry : in_force(&shadowed)) {
     places.emplace(*entry.key, entry.file);
-    const auto* service = std::get_if<Service>(&entry.object->content);
-    if (service != nullptr) services.push_back({service, *entry.file, entry.object->line});
   }
   for (const auto& entry : shadowed) {
     const auto place = places.find(*entry.key);
@@ -144,39 +146,10 @@ std::vector<Problem> Registry::problems() const {
     problems.push_back({Severity::error, "SLU0005", *entry.file, entry.object->line, "", entry.key->to_string(),
                         "is in " + *place->second + " too, and that one is in force: remove one"});
   }
-  add(check_together(services));
+  add(find_protocol_conflicts(objects()));
   std::sort(problems.begin(), problems.end(), [](const Problem& a, const Problem& b) {
     return std::tie(a.file, a.line, a.field, a.message) < std::tie(b.file, b.line, b.field, b.message);
   });
-  return problems;
-}
-
-std::vector<Problem> check_together(const std::vector<LocatedService>& services) {
-  // Few services a protocol are enough to name a conflict, and bound the comparisons.
-  constexpr std::size_t max_compared = 16;
-  std::unordered_map<std::string, std::vector<std::pair<Protocol, const Service*>>> seen;
-  std::vector<Problem> problems;
-  for (const auto& [service, file, line] : services) {
-    for (const auto& host : service->hosts) {
-      for (const auto& port : service->ports) {
-        auto& others = seen[fmt::format("{}:{}", host, port.number)];
-        const auto conflict = std::find_if(others.begin(), others.end(), [&](const auto& other) {
-          return other.first != port.protocol && scopes_overlap(*other.second, *service);
-        });
-        if (conflict != others.end()) {
-          problems.push_back(
-              {Severity::warning, "IST0177", file, line, "spec.ports",
-               ObjectKey{"ServiceEntry", service->namespace_name, service->name}.to_string(),
-               fmt::format("{}:{} is {} here and {} in {}: use one protocol", host, port.number,
-                           protocol_name(port.protocol), protocol_name(conflict->first), conflict->second->rule())});
-        }
-        const bool known = std::any_of(others.begin(), others.end(), [&](const auto& other) {
-          return other.first == port.protocol && other.second->export_to == service->export_to;
-        });
-        if (!known && others.size() < max_compared) others.emplace_back(port.protocol, service);
-      }
-    }
-  }
   return problems;
 }
 

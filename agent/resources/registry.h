@@ -21,6 +21,10 @@ class Registry {
   // What is in force, each kind sorted by age, name and namespace. Of an object in two files, the one of the file whose
   // path sorts first.
   PolicyObjects policy() const;
+  // The same with where they stand, in the order of their files and names.
+  std::vector<LocatedObject> objects() const;
+  // Is the object there, though never without errors?
+  bool is_rejected(const ObjectKey& key) const;
   // Sorted by file and line.
   std::vector<Problem> problems() const;
 
@@ -50,13 +54,5 @@ class Registry {
 
   std::map<std::string, File> files_;
 };
-
-// What only shows when all services are seen together: one host and port with two protocols (IST0177).
-struct LocatedService {
-  const Service* service;
-  std::string file;
-  unsigned line;
-};
-std::vector<Problem> check_together(const std::vector<LocatedService>& services);
 
 }  // namespace sluice::resources

@@ -12,13 +12,6 @@ namespace {
 constexpr std::size_t max_rules = 1024;
 constexpr std::size_t max_matches = 1024;
 
-// Istio's host.Name.SubsetOf: is every name of `inner` one of `outer`?
-bool covers(std::string_view outer, std::string_view inner) {
-  if (is_wildcard(inner)) return is_wildcard(outer) && inner.substr(1).ends_with(outer.substr(1));
-  return host_matches(outer, inner);
-}
-
-// Has the VirtualService a rule that could apply at the gateway of that name, by its own list?
 bool lists(const VirtualService& service, std::string_view gateway) {
   return std::find(service.gateways.begin(), service.gateways.end(), gateway) != service.gateways.end();
 }
@@ -35,7 +28,7 @@ void read_host(const yaml::Value& item, VirtualService& service) {
   }
   if (host == "*" && in_mesh) return item.fault("a bare \"*\" goes with gateways other than mesh only: name the hosts");
   for (const auto& other : service.hosts) {
-    if (!covers(other, host) && !covers(host, other)) continue;
+    if (!hosts_overlap(other, host)) continue;
     return item.fault(fmt::format("{} overlaps with {}: keep one of them", host, other));
   }
   service.hosts.push_back(std::move(host));
@@ -92,7 +85,7 @@ void read_sni_hosts(yaml::Reader& reader, const VirtualService& service, Connect
       continue;
     }
     const auto around = std::any_of(service.hosts.begin(), service.hosts.end(),
-                                    [&](const std::string& outer) { return covers(outer, host); });
+                                    [&](const std::string& outer) { return host_covers(outer, host); });
     if (!around && !service.hosts.empty()) {
       item.fault(fmt::format("{} is none of spec.hosts: add it there, or change it", host));
     }

@@ -119,7 +119,7 @@ TEST_F(RegistryTest, one_host_and_port_with_two_protocols_is_reported) {
   write("b",
         entry("hosts: [c.b, a.b]\nresolution: DNS\nports: [{number: 443, name: web, protocol: HTTP}]\n", "y", "n2"));
   EXPECT_THAT(problems(),
-              ElementsAre("b:1: warning IST0177: ServiceEntry n2/y: spec.ports: a.b:443 is HTTP here and TLS "
+              ElementsAre("b:9: warning IST0177: ServiceEntry n2/y: spec.ports: a.b:443 is HTTP here and TLS "
                           "in n1/x: use one protocol"));
 }
 
