@@ -83,7 +83,17 @@ std::optional<Refusal> OutboundCall::judge_and_route(Sniffed sniffed) {
   const auto call = request(sniffed);
   chosen_ = choose_way(snapshot_->route(call, verdict_, caller()), call, verdict_, node_.settings.egress);
   if (const auto* none = std::get_if<NoWay>(&chosen_)) return Refusal{Reason::no_gateway_route, none->detail};
+  if (std::holds_alternative<Direct>(chosen_) && wants_tls()) {
+    return Refusal{Reason::no_gateway_route, "a DestinationRule wants TLS begun, which gateways do: the way is direct"};
+  }
   return std::nullopt;
+}
+
+bool OutboundCall::wants_tls() const {
+  if (is_tls(verdict_.port->protocol)) return false;
+  const auto& name = host_.empty() ? verdict_.service->hosts.front() : host_;
+  const auto policy = snapshot_->routing().traffic_policy(name, verdict_.port->number, "", pod_namespace_);
+  return policy && policy->tls && policy->tls->mode != ClientTlsMode::disable;
 }
 
 void OutboundCall::let_go(Reason would_deny) {

@@ -45,6 +45,8 @@ class OutboundCall final : public serving::Call {
   net::Task<void> serve_unreadable(relay::Unreadable unreadable) override;
 
   Refused judge_and_route(Sniffed sniffed);
+  // Does a DestinationRule want the call inside TLS that somebody begins for it?
+  bool wants_tls() const;
   void let_go(Reason would_deny);
   net::Task<Refused> connect_gateway(ByGateway way);
   net::Task<Refused> connect_direct();

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "base/clock.h"
+#include "relay/http2_upstream.h"
 #include "tls/stream.h"
 
 namespace sluice::gateway {
@@ -149,7 +150,9 @@ std::optional<Refusal> ForwardedCall::decide(Sniffed sniffed) {
                                 exit_.settings.gateway.unrouted);
   if (auto* none = std::get_if<NoOutgoing>(&chosen)) return Refusal{Reason::no_gateway_route, std::move(none->detail)};
   outgoing_ = std::get<Outgoing>(std::move(chosen));
-  way_ = fmt::format("{} {} {}", outgoing_.route, outgoing_.host, outgoing_.port->number);
+  // A connection that speaks HTTP/2 cannot be upgraded.
+  const bool upgrade = wants_upgrade_ && outgoing_.origination();
+  way_ = fmt::format("{} {} {}{}", outgoing_.route, outgoing_.host, outgoing_.port->number, upgrade ? " upgrade" : "");
   return std::nullopt;
 }
 
@@ -168,7 +171,29 @@ net::Task<std::optional<Refusal>> ForwardedCall::connect() {
   if (auto* refusal = std::get_if<Refusal>(&dialled)) co_return std::move(*refusal);
   auto& [socket, endpoint] = std::get<net::Dialled>(dialled);
   record_.upstream = endpoint.to_string();
+  if (const auto* tls = outgoing_.origination()) co_return co_await begin_tls(*tls, std::move(socket));
   upstream_ = std::make_unique<net::PlainStream>(std::move(socket));
+  co_return std::nullopt;
+}
+
+net::Task<std::optional<Refusal>> ForwardedCall::begin_tls(ClientTls tls, net::Tcp::socket socket) {
+  if (tls.subject_alt_names.empty()) tls.subject_alt_names = outgoing_.service->subject_alt_names;
+  const auto failed = [&](const std::string& why) { return Refusal{Reason::upstream_refused, "TLS: " + why}; };
+  const auto context = exit_.originations.get(tls);
+  if (!context) co_return failed(context.error().message());
+  const bool http = is_http(outgoing_.port->protocol);
+  std::vector<std::string> alpn;
+  if (http && !wants_upgrade_) alpn.emplace_back("h2");
+  if (http) alpn.emplace_back("http/1.1");
+  const auto& name = tls.sni.empty() ? outgoing_.host : tls.sni;
+  auto begun = co_await tls::connect(**context, std::move(socket), {name, std::move(alpn)}, limits_.connect_timeout);
+  if (const auto* error = std::get_if<tls::HandshakeError>(&begun)) {
+    co_return error->timed_out ? Refusal{Reason::upstream_timeout, "TLS: " + error->message} : failed(error->message);
+  }
+  auto stream = std::get<std::unique_ptr<tls::TlsStream>>(std::move(begun));
+  const bool speaks_h2 = stream->alpn() == "h2";
+  upstream_ = std::move(stream);
+  if (speaks_h2) upstream_ = std::make_unique<relay::Http2Upstream>(std::move(upstream_));
   co_return std::nullopt;
 }
 

@@ -10,6 +10,7 @@
 #include "serving/call.h"
 #include "settings/settings.h"
 #include "tls/context.h"
+#include "tls/origination.h"
 #include "wire/proxy_v2.h"
 
 namespace sluice::gateway {
@@ -19,6 +20,7 @@ struct Exit {
   const settings::GatewaySettings& settings;
   serving::Recorder& recorder;
   HeaderCheck& headers;
+  tls::OriginationContexts& originations;
   const tls::Context* tls;  // null without a listener of transport tls
 };
 
@@ -46,6 +48,8 @@ class ForwardedCall final : public serving::Call {
   Refused decide(Sniffed sniffed) override;
   net::Task<Refused> connect() override;
   bool has_way(const Snapshot& snapshot, const Request& request, const Verdict& verdict) const override;
+
+  net::Task<Refused> begin_tls(ClientTls tls, net::Tcp::socket socket);
 
   const Exit& exit_;
   serving::Upstreams& upstreams_;

@@ -39,7 +39,7 @@ class Gateway {
         keyring_(std::move(keyring)),
         headers_(settings.gateway, *keyring_),
         tls_(make_context(settings.gateway)),
-        exit_{settings, control.recorder(), headers_, tls_.get()} {}
+        exit_{settings, control.recorder(), headers_, originations_, tls_.get()} {}
 
   Status read_certificates();
   Status read_policy();
@@ -60,6 +60,7 @@ class Gateway {
   const std::unique_ptr<NodeKeyring> keyring_;
   HeaderCheck headers_;
   const std::unique_ptr<tls::ServerContext> tls_;  // null without a listener of transport tls
+  tls::OriginationContexts originations_;
   const Exit exit_;
   std::string tls_wrong_;  // why the certificates are not what their files say; empty: they are
   std::vector<std::unique_ptr<Desk>> desks_;
@@ -89,6 +90,7 @@ Status Gateway::read_certificates() {
 
 void Gateway::do_each_second() {
   keyring_->reload();
+  originations_.reload();
   const auto done = read_certificates();
   if (!done && done.error().message() != tls_wrong_) spdlog::error("{}", done.error().message());
   tls_wrong_ = done ? "" : done.error().message();

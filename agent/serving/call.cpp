@@ -221,6 +221,7 @@ net::Task<std::variant<net::Stream*, relay::HttpDenial>> Call::route(const wire:
   authority_ = head.authority.host;
   if (head.authority.port) authority_ += ":" + std::to_string(*head.authority.port);
   http_ = HttpRequest{head.method, authority_, head.path, query_of(head.target), field_lines(bytes)};
+  wants_upgrade_ = head.upgrade;
   auto refusal = decide(Sniffed::http);
   http_.reset();
   auto key = host_ + " " + way_;

@@ -78,7 +78,8 @@ class Call : public Live, private relay::HttpJudge {
   std::uint16_t gateway_port_ = 0;      // at a gateway: of the server that the call came to
   const std::uint64_t pick_;            // chooses among weights, the same for all requests of a connection
 
-  std::string way_;  // requests of equal host and way may share an upstream connection
+  bool wants_upgrade_ = false;  // of the request at hand
+  std::string way_;             // requests of equal host and way may share an upstream connection
   Reason reason_ = Reason::registered;
   observe::Decision decision_ = observe::Decision::allow;
   std::vector<std::uint8_t> preamble_;  // what upstream is told before the call's own bytes
