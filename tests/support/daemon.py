@@ -63,26 +63,27 @@ def matches(record, wanted):
 
 
 class Daemon:
-    """One role in one namespace. `settings` is a plain dictionary; YAML reads JSON."""
+    """One role in one namespace. `settings` is a plain dictionary; YAML reads JSON. `name`: when a role has several."""
 
-    def __init__(self, lab, role, namespace, settings):
+    def __init__(self, lab, role, namespace, settings, name=None):
         self.lab, self.role, self.namespace, self.settings = lab, role, namespace, settings
-        self.directory = lab.directory / role
+        self.name = name or role
+        self.directory = lab.directory / self.name
         self.directory.mkdir()
         self.log = self.directory / "log"
         self.config = self.directory / "settings.yaml"
         self.audit = AuditLog(self.directory / "audit.jsonl")
         self.socket = self.directory / "admin.sock"
         settings.update(audit={"path": str(self.audit.path)}, admin={"socket": str(self.socket)})
-        settings.setdefault("node", {}).update(name=f"lab-{role}", log_level="debug")
+        settings.setdefault("node", {}).update(name=f"lab-{self.name}", log_level="debug")
         self._child = None
 
     def start(self, wait=True):
         """Starts with the settings as they are now; returns when it is ready."""
         if self.running():
-            raise RuntimeError(f"{self.role} runs already")
+            raise RuntimeError(f"{self.name} runs already")
         self.config.write_text(json.dumps(self.settings, indent=2) + "\n")
-        self._child = Spawned(self.role, [self.lab.binary, self.role, "-c", self.config], self.log, self.namespace)
+        self._child = Spawned(self.name, [self.lab.binary, self.role, "-c", self.config], self.log, self.namespace)
         if wait:
             self.wait_ready()
 
@@ -90,14 +91,14 @@ class Daemon:
         def probe():
             if not self._child.alive():
                 raise AssertionError(
-                    f"sluice {self.role} ended with {self._child.process.returncode}:\n{self.log_tail()}"
+                    f"sluice {self.name} ended with {self._child.process.returncode}:\n{self.log_tail()}"
                 )
             try:
                 return self.get("/ready")[0] == 200
             except OSError:
                 return False
 
-        wait_for(f"sluice {self.role} to be ready", probe, timeout_s)
+        wait_for(f"sluice {self.name} to be ready", probe, timeout_s)
 
     def running(self):
         return self._child is not None and self._child.alive()

@@ -49,6 +49,7 @@ class Lab:
         self.directory = self._claim.directory
         self.cgroup = cgroup2_root() / self._claim.prefix
         self._pods = {}
+        self._more_gateways = {}
         self.outside = self.dns = self.agent = self.gateway = None
         _open_labs.append(self)
         _watch_signals()
@@ -223,6 +224,39 @@ class Lab:
             },
         )
 
+    def add_gateway_address(self, address):
+        """One more address of the gateway host, where nobody listens yet."""
+        ip_batch(self._gateway_ns, f"addr add {address}/24 dev eth0")
+        ip_batch(
+            self.node,
+            f"neigh replace {address} lladdr {self.mac(self._gateway_ns, 'eth0')} dev eth1 nud permanent",
+        )
+
+    def add_gateway(self, name, address, service, labels):
+        """One more gateway process, at an address of its own; not started. Agents know it as `service`."""
+        self.add_gateway_address(address)
+        first = self.gateway.settings
+        self._more_gateways[name] = Daemon(
+            self,
+            "gateway",
+            self._gateway_ns,
+            {
+                "resources": dict(first["resources"]),
+                "gateway": {
+                    **first["gateway"],
+                    "name": service,
+                    "labels": labels,
+                    "listen": [{"address": f"{address}:15443", "transport": "proxy"}],
+                },
+                "limits": dict(first["limits"]),
+            },
+            name,
+        )
+        return self._more_gateways[name]
+
+    def daemons(self):
+        return {d.name: d for d in (self.agent, self.gateway, *self._more_gateways.values()) if d}
+
     def write_node_key(self, node, *keys, addresses=("10.1.0.0/24", "fd00:1::/64")):
         """The key file of a node, as its agent signs and the gateway checks; the newest key first."""
         self.node_keys.mkdir(exist_ok=True)
@@ -263,6 +297,24 @@ class Lab:
         self.agent.start()
         return self
 
+    def apply(self, name, text):
+        """Makes `text` the resource file of that name (None: no file); returns when every running daemon follows it."""
+        path = self.resources / name
+        if text == (path.read_text() if path.exists() else None):
+            return
+        before = {d: d.status()["policy"]["generation"] for d in self.daemons().values() if d.running()}
+        if text is None:
+            path.unlink()
+        else:
+            fresh = self.resources / f"{name}.new"
+            fresh.write_text(text)
+            fresh.rename(path)
+        for daemon, generation in before.items():
+            wait_for(
+                f"{daemon.name} to follow {name}",
+                lambda d=daemon, g=generation: d.status()["policy"]["generation"] > g,
+            )
+
     def sluice(self, *argv, namespace=None, check=False):
         """Runs the program with other arguments, on the node unless told otherwise."""
         return run("nsenter", f"--net=/run/netns/{namespace or self.node}", self.binary, *argv, check=check)
@@ -288,14 +340,13 @@ class Lab:
             f"  nsenter --net=/run/netns/{n} bash"
             for n in (self.node, self._gateway_ns, self._outside_ns, *(p.netns for p in self._pods.values()))
         ]
-        for daemon in (self.agent, self.gateway):
-            if daemon:
-                parts += [
-                    f"--- {daemon.role} {daemon.state()}; its log",
-                    daemon.log_tail(),
-                    f"--- {daemon.role} audit (last 12 lines)",
-                    "".join(daemon.audit.lines()[-12:]),
-                ]
+        for daemon in self.daemons().values():
+            parts += [
+                f"--- {daemon.name} {daemon.state()}; its log",
+                daemon.log_tail(),
+                f"--- {daemon.name} audit (last 12 lines)",
+                "".join(daemon.audit.lines()[-12:]),
+            ]
         return "\n".join(parts)
 
     def close(self):
@@ -304,7 +355,7 @@ class Lab:
             return
         with _signals_held():
             self._closed = True
-            for part in (self.agent, self.gateway, self.outside, self.dns):
+            for part in (*self.daemons().values(), self.outside, self.dns):
                 if part:
                     with contextlib.suppress(Exception):
                         part.kill() if isinstance(part, Daemon) else part.stop()
@@ -325,7 +376,7 @@ class Watch:
         self._lab = lab
         self._outside = Capture(lab._outside_ns, ["node", "gateway"])
         self._gateway = Capture(lab._gateway_ns, ["eth0"])
-        self._start = {d.role: len(d.audit.lines()) for d in (lab.agent, lab.gateway)}
+        self._start = {name: len(d.audit.lines()) for name, d in lab.daemons().items()}
 
     def __enter__(self):
         return self
@@ -337,9 +388,10 @@ class Watch:
     # Records
 
     def records(self, role="agent", **wanted):
+        """Of the daemon of that name: "agent", "gateway", or one that was added."""
         wanted = {name.replace("__", "."): value for name, value in wanted.items()}
-        daemon = getattr(self._lab, role)
-        return [r for r in daemon.audit.records(self._start[role]) if matches(r, wanted)]
+        daemon = self._lab.daemons()[role]
+        return [r for r in daemon.audit.records(self._start.get(role, 0)) if matches(r, wanted)]
 
     def record(self, role="agent", timeout_s=5.0, **wanted):
         """Waits for a record with these fields ("pod__name" is pod.name) and returns the first."""
