@@ -227,10 +227,12 @@ class Lab:
     def add_gateway_address(self, address):
         """One more address of the gateway host, where nobody listens yet."""
         ip_batch(self._gateway_ns, f"addr add {address}/24 dev eth0")
-        ip_batch(
-            self.node,
-            f"neigh replace {address} lladdr {self.mac(self._gateway_ns, 'eth0')} dev eth1 nud permanent",
-        )
+        self.lead_to_gateway_host(address)
+
+    def lead_to_gateway_host(self, address):
+        """Packets to the address arrive at the gateway host; when it does not have the address, nobody answers."""
+        mac = self.mac(self._gateway_ns, "eth0")
+        ip_batch(self.node, f"neigh replace {address} lladdr {mac} dev eth1 nud permanent")
 
     def add_gateway(self, name, address, service, labels):
         """One more gateway process, at an address of its own; not started. Agents know it as `service`."""
@@ -332,6 +334,11 @@ class Lab:
         """A socket of the outside connected to an address inside."""
         with inside(self._outside_ns):
             return socket.create_connection((address, port), timeout=timeout_s)
+
+    def listen_on_gateway_host(self, address, port):
+        """A listening socket of the gateway host."""
+        with inside(self._gateway_ns):
+            return socket.create_server((address, port))
 
     def explain(self):
         """What a person needs after a failure."""
