@@ -134,6 +134,27 @@ TEST_F(RegistryTest, protocols_do_not_conflict_between_namespaces_that_cannot_se
   EXPECT_THAT(problems(), IsEmpty());
 }
 
+TEST_F(RegistryTest, every_kind_is_in_force_oldest_first_and_keeps_its_last_good_version) {
+  const auto gateway = [](const std::string& name, const std::string& created, const std::string& host) {
+    return "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: " + name + ", creationTimestamp: \"" +
+           created + "\"}\nspec: {servers: [{port: {number: 1, name: x, protocol: TCP}, hosts: [" + host + "]}]}\n";
+  };
+  const auto in_force = [&] {
+    std::vector<std::string> out;
+    for (const auto& one : registry.policy().gateways)
+      out.push_back(one.object.name + "=" + one.servers[0].hosts[0].host);
+    return out;
+  };
+  write("a", gateway("young", "2026-01-02T00:00:00Z", "a.b") + "---\n" + gateway("old", "2026-01-01T00:00:00Z", "c.d"));
+  EXPECT_THAT(in_force(), ElementsAre("old=c.d", "young=a.b"));
+  write("a", gateway("young", "2026-01-02T00:00:00Z", "a_b"));
+  EXPECT_THAT(in_force(), ElementsAre("young=a.b"));
+  EXPECT_FALSE(registry.is_rejected({"Gateway", "default", "young"}));
+  write("b", gateway("bad", "2026-01-02T00:00:00Z", "a_b"));
+  EXPECT_TRUE(registry.is_rejected({"Gateway", "default", "bad"}));
+  EXPECT_EQ(registry.objects().size(), 1U);
+}
+
 TEST_F(RegistryTest, problems_are_sorted_by_file_and_line) {
   write("b", entry(spec("x_")));
   write("a", entry(spec("a.b") + "new: 1\n", "x") + "---\n[]\n---\n" + entry(spec("x_"), "y"));

@@ -310,6 +310,8 @@ subjectAltNames: [x]
   EXPECT_THAT(service.endpoints[0].ports, testing::ElementsAre(testing::Pair("tls", 9443)));
   EXPECT_EQ(service.endpoints[0].weight, 5U);
   EXPECT_EQ(service.endpoints[0].locality, "a/b");
+  EXPECT_THAT(service.endpoints[0].labels, testing::ElementsAre(testing::Pair("x", "y")));
+  EXPECT_THAT(service.subject_alt_names, testing::ElementsAre("x"));
   EXPECT_EQ(service.endpoints[1].address, "2001:db8::1");
   EXPECT_EQ(service.endpoints[1].weight, 1U);
   EXPECT_EQ(service.export_to, (std::vector<std::string>{"ns", "other"}));
