@@ -76,7 +76,8 @@ TEST(PlanTargets, dials_an_endpoint_on_its_port_of_the_ports_name) {
 
 TEST(PlanTargets, begins_with_each_endpoint_as_often_as_its_weight_says) {
   auto from = entry(Resolution::static_, Protocol::tls, {"a.example"});
-  from.service.endpoints = {{"203.0.113.1", {}, 3, "", {}}, {"203.0.113.2", {}, 0, "", {}}, {"203.0.113.3", {}, 1, "", {}}};
+  from.service.endpoints = {
+      {"203.0.113.1", {}, 3, "", {}}, {"203.0.113.2", {}, 0, "", {}}, {"203.0.113.3", {}, 1, "", {}}};
   std::map<std::string, int> first;
   for (std::uint64_t pick = 0; pick < 400; ++pick) ++first[plan(from, "a.example", pick).front()];
   EXPECT_EQ(first, (std::map<std::string, int>{{"203.0.113.1:443", 300}, {"203.0.113.3:443", 100}}));
@@ -90,13 +91,14 @@ TEST(PlanTargets, begins_with_the_endpoints_nearest_to_its_locality) {
                             {"203.0.113.3", {}, 1, "eu/a/2", {}},
                             {"203.0.113.4", {}, 1, "eu/a/1", {}},
                             {"203.0.113.5", {}, 1, "", {}}};
-  EXPECT_EQ(plan(from, "a.example"), (Texts{"203.0.113.4:443", "203.0.113.3:443", "203.0.113.2:443", "203.0.113.1:443",
-                                            "203.0.113.5:443"}));
+  EXPECT_EQ(plan(from, "a.example"),
+            (Texts{"203.0.113.4:443", "203.0.113.3:443", "203.0.113.2:443", "203.0.113.1:443", "203.0.113.5:443"}));
 }
 
 TEST(PlanTargets, of_a_subset_are_the_endpoints_with_its_labels) {
   auto from = entry(Resolution::static_, Protocol::tls, {"a.example"});
-  from.service.endpoints = {{"203.0.113.1", {}, 1, "", {{"version", "v1"}}}, {"203.0.113.2", {}, 1, "", {{"version", "v2"}}}};
+  from.service.endpoints = {{"203.0.113.1", {}, 1, "", {{"version", "v1"}}},
+                            {"203.0.113.2", {}, 1, "", {{"version", "v2"}}}};
   const Labels v2 = {{"version", "v2"}};
   auto query = from.query("a.example", dialled, 0);
   query.subset = &v2;
