@@ -71,7 +71,8 @@ void check_sni_hosts(World& world) {
                    const auto* gateway = world.find_gateway(name);
                    if (gateway == nullptr) continue;
                    for (const auto port : tls_ports(*gateway->object)) {
-                     if (match->port.value_or(port) == port) claim(service, *gateway->object, port, *match, place.path);
+                     if (match->port.value_or(port) == port)
+                       claim(service, *gateway->object, port, *match, place.path());
                    }
                  }
                });

@@ -129,7 +129,7 @@ void check_gateway_names(World& world, const Located<VirtualService>& service) {
   each_match(*service.object, [&](const MatchPlace& match, const auto&, const auto*) {
     if (match.gateways == &service->gateways) return;
     for (std::size_t i = 0; i < match.gateways->size(); ++i) {
-      check_gateway_name(world, service, (*match.gateways)[i], fmt::format("{}.gateways[{}]", match.path, i));
+      check_gateway_name(world, service, (*match.gateways)[i], fmt::format("{}.gateways[{}]", match.path(), i));
     }
   });
 }

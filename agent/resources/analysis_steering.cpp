@@ -98,7 +98,7 @@ void check_gateway_half(World& world, const Located<VirtualService>& service,
                         const HostTable<const Located<VirtualService>*>& gateway_halves) {
   std::string path;
   each_match(*service.object, [&](const MatchPlace& place, const auto& rule, const auto*) {
-    if (path.empty() && applies_at(place, mesh_gateway) && leaves_to_gateway(rule.destinations)) path = place.path;
+    if (path.empty() && applies_at(place, mesh_gateway) && leaves_to_gateway(rule.destinations)) path = place.path();
   });
   if (path.empty()) return;
   const auto any = [](const auto*) { return true; };

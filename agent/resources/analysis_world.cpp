@@ -31,6 +31,11 @@ bool is_subset(const Labels& small, const Labels& large) {
 
 }  // namespace
 
+std::string MatchPlace::path() const {
+  const auto of_rule = fmt::format("spec.{}[{}]", list, rule);
+  return match ? fmt::format("{}.match[{}]", of_rule, *match) : of_rule;
+}
+
 World::World(const Registry& registry) : registry_(registry) {
   for (const auto& object : registry.objects()) {
     place(object, services);

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -26,8 +27,13 @@ struct Located {
 
 // A rule's match, or the rule itself when it has none.
 struct MatchPlace {
-  std::string path;                          // "spec.tls[0].match[1]" or "spec.tls[0]"
+  std::string_view list;  // "http", "tls" or "tcp"
+  std::size_t rule;
+  std::optional<std::size_t> match;
   const std::vector<std::string>* gateways;  // it applies at
+
+  // "spec.tls[0].match[1]" or "spec.tls[0]"
+  std::string path() const;
 };
 
 class World {
@@ -78,17 +84,18 @@ bool serves_namespace(const ServerHost& host, const std::string& namespace_name)
 bool serves(const GatewayServer& server, const VirtualService& service, std::string_view host);
 bool serves(const Gateway& gateway, const VirtualService& service, std::string_view host);
 
-// Every match of every rule of one list with the gateways that it applies at. `key`: "http", "tls" or "tcp".
+// Every match of every rule of one list with the gateways that it applies at. `list`: "http", "tls" or "tcp".
 template <typename Rule, typename Visit>
-void each_match(const VirtualService& service, const std::vector<Rule>& rules, std::string_view key, Visit visit) {
+void each_match(const VirtualService& service, const std::vector<Rule>& rules, std::string_view list, Visit visit) {
   for (std::size_t r = 0; r < rules.size(); ++r) {
-    const auto path = fmt::format("spec.{}[{}]", key, r);
     const auto& matches = rules[r].matches;
     using Match = typename std::remove_cvref_t<decltype(matches)>::value_type;
-    if (matches.empty()) visit(MatchPlace{path, &service.gateways}, rules[r], static_cast<const Match*>(nullptr));
+    if (matches.empty()) {
+      visit(MatchPlace{list, r, std::nullopt, &service.gateways}, rules[r], static_cast<const Match*>(nullptr));
+    }
     for (std::size_t m = 0; m < matches.size(); ++m) {
       const auto* gateways = matches[m].gateways ? &*matches[m].gateways : &service.gateways;
-      visit(MatchPlace{fmt::format("{}.match[{}]", path, m), gateways}, rules[r], &matches[m]);
+      visit(MatchPlace{list, r, m, gateways}, rules[r], &matches[m]);
     }
   }
 }
