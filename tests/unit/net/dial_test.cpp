@@ -2,10 +2,12 @@
 #include "net/dial.h"
 
 #include <gtest/gtest.h>
+#include <sys/socket.h>
 
 #include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
 #include <boost/asio/io_context.hpp>
-#include <boost/asio/use_future.hpp>
+#include <optional>
 
 namespace sluice::net {
 namespace {
@@ -36,21 +38,26 @@ class DialAny : public testing::Test {
     for (int count = 0; count < 2; ++count) {
       Tcp::socket filler(context_);
       filler.open(Tcp::v4());
-      filler.non_blocking(true);
-      boost::system::error_code ignored;
-      filler.connect(endpoint, ignored);
+      filler.native_non_blocking(true);
+      EXPECT_EQ(::connect(filler.native_handle(), endpoint.data(), static_cast<socklen_t>(endpoint.size())), -1);
       fillers_.push_back(std::move(filler));
     }
     acceptors_.push_back(std::move(acceptor));
     return to_endpoint(endpoint);
   }
 
-  std::variant<Dialled, DialError> dial(std::vector<Endpoint> endpoints, DialPlan plan) {
-    auto result = boost::asio::co_spawn(context_, dial_any(std::move(endpoints), plan), boost::asio::use_future);
+  using Outcome = std::variant<Dialled, DialError>;
+
+  static Task<void> keep(std::vector<Endpoint> endpoints, DialPlan plan, std::optional<Outcome>& outcome) {
+    outcome.emplace(co_await dial_any(std::move(endpoints), plan));
+  }
+  Outcome dial(std::vector<Endpoint> endpoints, DialPlan plan) {
+    std::optional<Outcome> outcome;
+    boost::asio::co_spawn(context_, keep(std::move(endpoints), plan, outcome), boost::asio::detached);
     context_.restart();
-    while (result.wait_for(Milliseconds(0)) != std::future_status::ready && context_.run_one_for(patience) > 0) {
+    while (!outcome && context_.run_one_for(patience) > 0) {
     }
-    return result.get();
+    return std::move(outcome).value();
   }
   std::string reached(std::vector<Endpoint> endpoints, DialPlan plan = {.timeout = patience}) {
     auto result = dial(std::move(endpoints), plan);
