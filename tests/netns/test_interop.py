@@ -140,6 +140,37 @@ def test_haproxy_is_the_gateway(lab, watch, use, transport):
         goes_through(lab, watch, log, transport == "proxy")
 
 
+def test_haproxy_is_the_gateway_of_plain_http(lab, watch, use):
+    use(f"{OTHER4}:8080", "proxy")
+    config = lab.directory / "haproxy-http.cfg"
+    config.write_text(
+        f"""
+global
+  log stdout format raw local0
+defaults
+  mode http
+  log global
+  timeout connect 2s
+  timeout client 20s
+  timeout server 20s
+frontend calls
+  bind {OTHER4}:8080 accept-proxy
+  log-format "call from %ci:%cp for %HP"
+  use_backend registered if {{ hdr(host) -i plain.example }}
+backend registered
+  server way-out 203.0.113.13:80
+"""
+    )
+    with running(lab, "gateway", "haproxy-http", ["haproxy", "-db", "-f", config], (OTHER4, 8080)) as log:
+        done = lab.pod("a").curl("http://plain.example/2", "-4", "http://plain.example/1")
+        assert done.out.count("served plain.example at 203.0.113.13 ") == 2, done
+        opened = watch.record(event="open", http__path="/1")
+        for path in ("/1", "/2"):
+            in_log(log, f"call from {opened['source']} for {path}")
+    assert len([p for p in watch.at_gateway() if SIGNATURE in p.payload]) == 1, "once a connection, not once a request"
+    watch.only_gateway_left("203.0.113.13")
+
+
 def test_nginx_is_the_gateway(lab, watch, use):
     use(f"{OTHER4}:8443", "raw")
     with nginx(lab, "nginx", 8443) as log:
