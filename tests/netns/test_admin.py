@@ -28,7 +28,11 @@ def test_status_of_a_healthy_agent_exits_0_and_names_its_interfaces(lab):
     for name in ("veth-a", "veth-b", "eth0", "eth1"):
         assert name in shown.stdout, shown.stdout
     told = json.loads(lab.sluice("status", "--socket", lab.agent.socket, "-o", "json").stdout)
-    assert told["healthy"] is True and all(p["severity"] == "warning" for p in told["policy"]["problems"]) and told["policy"]["generation"] >= 1
+    assert (
+        told["healthy"] is True
+        and all(p["severity"] == "warning" for p in told["policy"]["problems"])
+        and told["policy"]["generation"] >= 1
+    )
 
 
 def test_status_without_an_agent_says_so(lab):

@@ -483,6 +483,11 @@ def read_answer(sock):
     return int(head.split()[1]), receive_exactly(sock, int(fields[b"content-length"])).decode()
 
 
+def ask(sock, path):
+    sock.sendall(f"GET {path} HTTP/1.1\r\nHost: plain.example\r\n\r\n".encode())
+    return read_answer(sock)
+
+
 def test_the_requests_of_one_connection_go_to_the_gateways_of_their_paths(lab, second, watch):
     set_unrouted(lab, "deny")
     lab.apply(
@@ -501,11 +506,9 @@ def test_the_requests_of_one_connection_go_to_the_gateways_of_their_paths(lab, s
     )
     with lab.pod("a").connect("203.0.113.13", 80) as sock:
         for path in ("/a/1", "/a/2", "/b/1", "/b/2", "/a/3"):
-            sock.sendall(f"GET {path} HTTP/1.1\r\nHost: plain.example\r\n\r\n".encode())
-            status, body = read_answer(sock)
+            status, body = ask(sock, path)
             assert status == 200 and body.startswith("served plain.example at "), body
-        sock.sendall(b"GET /c/1 HTTP/1.1\r\nHost: plain.example\r\n\r\n")
-        status, body = read_answer(sock)
+        status, body = ask(sock, "/c/1")
         assert status == 403 and "plain.example" in body and "no_gateway_route" in body
     opened = watch.record(event="open", http__path="/a/1")
     for path, rule, gateway in (
@@ -525,6 +528,34 @@ def test_the_requests_of_one_connection_go_to_the_gateways_of_their_paths(lab, s
     assert refused["detail"] == "my-namespace/by-path: none of its http rules matches the request"
     watch.only_gateway_left(*{p.destination for p in watch.upstream_calls()})
     assert not watch.seen_outside(b"/c/1")
+
+
+def by_path(gateway):
+    return mesh_service(
+        "by-path",
+        "plain.example",
+        "http",
+        {"match": [{"uri": {"prefix": "/a/"}}], "route": [to(gateway, 80)]},
+    )
+
+
+def test_the_next_request_of_an_open_connection_follows_the_new_route(lab, second, watch):
+    set_unrouted(lab, "deny")
+    lab.apply("seed.yaml", text_of([by_path(GATEWAY_NAME)]))
+    with lab.pod("a").connect("203.0.113.13", 80) as sock:
+        assert ask(sock, "/a/1")[0] == 200
+        lab.apply("seed.yaml", text_of([by_path(SECOND_NAME)]))
+        assert ask(sock, "/a/2")[0] == 200
+        opened = watch.record(event="open", http__path="/a/1")
+        assert watch.record(event="request", id=opened["id"], http__path="/a/2")["gateway"] == f"{SECOND4}:15443"
+        watch.record("second", event="open", http__path="/a/2")
+        lab.apply("seed.yaml", text_of([by_path("another.istio-system.svc.cluster.local")]))
+        try:
+            status, body = ask(sock, "/a/3")
+            assert status == 403 and "no_gateway_route" in body
+        except (ConnectionError, EOFError):
+            assert watch.record(event="close", id=opened["id"])["close_reason"] == "policy_changed"
+    assert not watch.seen_outside(b"/a/3")
 
 
 # By address

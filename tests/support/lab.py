@@ -21,7 +21,7 @@ import threading
 
 from capture import Capture, is_syn, send_markers
 from daemon import Daemon, matches
-from namespaces import Claim, cgroup2_root, inside, ip_batch, remove_stale, run, sysctl, wait_for
+from namespaces import Claim, Spawned, cgroup2_root, inside, ip_batch, remove_stale, run, sysctl, wait_for
 from outside import NameServer, Outside
 from outside import addresses as outside_addresses
 from pod import Pod
@@ -339,6 +339,23 @@ class Lab:
         """A listening socket of the gateway host."""
         with inside(self._gateway_ns):
             return socket.create_server((address, port))
+
+    def spawn(self, where, name, argv, listens=None):
+        """A program of "node", "gateway" or "outside" whose output goes to the log of that name; the caller stops it. It
+        is waited for when it `listens` at an address and port."""
+        namespace = {"node": self.node, "gateway": self._gateway_ns, "outside": self._outside_ns}[where]
+        child = Spawned(name, argv, self.directory / f"{name}.log", namespace)
+
+        def is_listening():
+            if not child.alive():
+                raise AssertionError(f"{name} ended with {child.process.returncode}:\n{child.log.read_text()}")
+            address, port = listens
+            query = f"src {address} and sport = :{port}"
+            return run("nsenter", f"--net=/run/netns/{namespace}", "ss", "-Hltn", query).stdout
+
+        if listens:
+            wait_for(f"{name} to listen", is_listening)
+        return child
 
     def explain(self):
         """What a person needs after a failure."""
