@@ -21,7 +21,7 @@ import threading
 
 from capture import Capture, is_syn, send_markers
 from daemon import Daemon, matches
-from namespaces import Claim, cgroup2_root, inside, ip_batch, remove_stale, run, sysctl, wait_for
+from namespaces import Claim, Spawned, cgroup2_root, inside, ip_batch, remove_stale, run, sysctl, wait_for
 from outside import NameServer, Outside
 from outside import addresses as outside_addresses
 from pod import Pod
@@ -339,6 +339,11 @@ class Lab:
         """A listening socket of the gateway host."""
         with inside(self._gateway_ns):
             return socket.create_server((address, port))
+
+    def start_outside(self, *argv):
+        """A program of the outside's, its output in its log, ended by whoever started it or with the lab."""
+        name = pathlib.Path(argv[0]).name
+        return Spawned(name, argv, self.outside.directory / f"{name}.log", self._outside_ns)
 
     def explain(self):
         """What a person needs after a failure."""
