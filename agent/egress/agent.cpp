@@ -33,7 +33,7 @@ net::Task<void> serve(const Node& node, Desk& desk, net::Tcp::socket client) {
 
 // What the agent shows gateways of itself.
 struct Credentials {
-  std::unique_ptr<HeaderSigner> signer;     // null with transport raw alone
+  std::unique_ptr<HeaderSigner> signer;     // null when no gateway is told anything signed
   std::unique_ptr<tls::ClientContext> tls;  // null without transport tls
 
   static Result<Credentials> open(const settings::Egress& egress);

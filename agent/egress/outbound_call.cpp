@@ -151,9 +151,10 @@ net::Task<std::optional<Refusal>> OutboundCall::begin_transport(const settings::
     upstream_ = std::make_unique<net::PlainStream>(std::move(socket));
     co_return std::nullopt;
   }
-  auto begun = co_await tls::connect(*node_.tls, std::move(socket), {gateway.name, {}}, limits_.connect_timeout);
+  tls::ConnectOptions options{gateway.name, {}};
+  auto begun = co_await tls::connect(*node_.tls, std::move(socket), std::move(options), limits_.connect_timeout);
   if (const auto* error = std::get_if<tls::HandshakeError>(&begun)) {
-    co_return Refusal{Reason::gateway_unreachable, "gateway " + record_.gateway + ": TLS: " + error->message};
+    co_return Refusal{Reason::gateway_unreachable, "gateway " + record_.gateway + ": " + error->message};
   }
   upstream_ = std::get<std::unique_ptr<tls::TlsStream>>(std::move(begun));
   co_return std::nullopt;
@@ -187,6 +188,7 @@ std::vector<std::uint8_t> OutboundCall::header_for(const settings::GatewayTarget
   wire::ProxyHeader header;
   header.source = *record_.source;
   header.destination = *record_.destination;
+  if (!gateway.signs()) return wire::encode_proxy_header(header);
   header.authority = host_;
   header.node = node_.settings.node.name;
   header.pod_namespace = record_.pod->namespace_name;

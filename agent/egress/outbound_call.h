@@ -21,7 +21,7 @@ struct Node {
   const kernel::Interception& kernel;
   serving::Recorder& recorder;
   GatewayPool& gateways;
-  const HeaderSigner* signer;  // null with transport raw alone
+  const HeaderSigner* signer;  // null when no gateway is told anything signed
   const tls::Context* tls;     // null without transport tls
 };
 

@@ -74,7 +74,7 @@ net::Task<std::optional<Refusal>> ForwardedCall::begin_transport() {
   net::Tcp::socket socket(plain.get_executor());
   std::swap(socket, plain);
   auto begun = co_await tls::accept(*exit_.tls, std::move(socket), limits_.first_bytes_timeout);
-  if (const auto* error = std::get_if<tls::HandshakeError>(&begun)) co_return denied("TLS: " + error->message);
+  if (const auto* error = std::get_if<tls::HandshakeError>(&begun)) co_return denied(error->message);
   auto stream = std::get<std::unique_ptr<tls::TlsStream>>(std::move(begun));
   peer_uris_ = stream->peer_uris();
   client_ = std::move(stream);
@@ -178,7 +178,7 @@ net::Task<std::optional<Refusal>> ForwardedCall::connect() {
 
 net::Task<std::optional<Refusal>> ForwardedCall::begin_tls(ClientTls tls, net::Tcp::socket socket) {
   if (tls.subject_alt_names.empty()) tls.subject_alt_names = outgoing_.service->subject_alt_names;
-  const auto failed = [&](const std::string& why) { return Refusal{Reason::upstream_refused, "TLS: " + why}; };
+  const auto failed = [&](const std::string& why) { return Refusal{Reason::upstream_refused, why}; };
   const auto context = exit_.originations.get(tls);
   if (!context) co_return failed(context.error().message());
   const bool http = is_http(outgoing_.port->protocol);
@@ -186,9 +186,10 @@ net::Task<std::optional<Refusal>> ForwardedCall::begin_tls(ClientTls tls, net::T
   if (http && !wants_upgrade_) alpn.emplace_back("h2");
   if (http) alpn.emplace_back("http/1.1");
   const auto& name = tls.sni.empty() ? outgoing_.host : tls.sni;
-  auto begun = co_await tls::connect(**context, std::move(socket), {name, std::move(alpn)}, limits_.connect_timeout);
+  tls::ConnectOptions options{name, std::move(alpn)};
+  auto begun = co_await tls::connect(**context, std::move(socket), std::move(options), limits_.connect_timeout);
   if (const auto* error = std::get_if<tls::HandshakeError>(&begun)) {
-    co_return error->timed_out ? Refusal{Reason::upstream_timeout, "TLS: " + error->message} : failed(error->message);
+    co_return error->timed_out ? Refusal{Reason::upstream_timeout, error->message} : failed(error->message);
   }
   auto stream = std::get<std::unique_ptr<tls::TlsStream>>(std::move(begun));
   const bool speaks_h2 = stream->alpn() == "h2";

@@ -28,11 +28,8 @@ std::uint8_t kinds_of(const GatewayServer& server) {
 // The narrower of two names that overlap (pkg/config/host/names.go, Intersection).
 std::optional<std::string> intersect(const std::string& left, const std::string& right) {
   if (left == right) return left;
-  const auto covers = [](const std::string& wide, const std::string& narrow) {
-    return is_wildcard(wide) && std::string_view(narrow).substr(is_wildcard(narrow) ? 1 : 0).ends_with(wide.substr(1));
-  };
-  if (covers(left, right)) return right;
-  if (covers(right, left)) return left;
+  if (host_covers(left, right)) return right;
+  if (host_covers(right, left)) return left;
   return std::nullopt;
 }
 

@@ -88,6 +88,8 @@ std::vector<Endpoint> read_gateway_addresses(yaml::Reader& reader, Transport tra
 }
 
 std::vector<GatewayTarget> read_gateways(yaml::Reader& egress) {
+  static constexpr std::pair<std::string_view, Header> headers[] = {{"signed", Header::signed_},
+                                                                    {"plain", Header::plain}};
   std::vector<GatewayTarget> gateways;
   for (const auto& item : egress.list("gateways", max_gateways)) {
     yaml::Reader reader(item);
@@ -99,6 +101,10 @@ std::vector<GatewayTarget> read_gateways(yaml::Reader& egress) {
                    "istio-egressgateway.istio-system.svc.cluster.local");
     }
     reader.read<Transport>("transport", gateway.transport, transports);
+    reader.read<Header>("header", gateway.header, headers);
+    if (gateway.header == Header::plain && gateway.transport != Transport::proxy) {
+      reader.fault("header", "plain is for transport proxy: remove it");
+    }
     gateway.addresses = read_gateway_addresses(reader, gateway.transport);
     const auto same = [&](const GatewayTarget& other) { return other.name == gateway.name; };
     if (std::any_of(gateways.begin(), gateways.end(), same)) {
@@ -122,17 +128,16 @@ GatewayHealth read_health(yaml::Reader reader) {
 }
 
 void read_credentials(yaml::Reader& reader, Egress& egress) {
-  const auto uses = [&](Transport transport) {
-    return std::any_of(egress.gateways.begin(), egress.gateways.end(),
-                       [&](const GatewayTarget& gateway) { return gateway.transport == transport; });
-  };
+  const auto any = [&](auto is_so) { return std::any_of(egress.gateways.begin(), egress.gateways.end(), is_so); };
+  const bool uses_tls = any([](const GatewayTarget& gateway) { return gateway.transport == Transport::tls; });
+  const bool signs = any([](const GatewayTarget& gateway) { return gateway.signs(); });
   reader.read("key_file", egress.key_file);
-  if (egress.key_file.empty() && (uses(Transport::proxy) || uses(Transport::tls))) {
+  if (egress.key_file.empty() && signs) {
     reader.fault("key_file", "is required with transport proxy and tls: the file with this node's key");
   }
-  egress.tls = read_transport_tls(reader.section("tls"), uses(Transport::tls));
+  egress.tls = read_transport_tls(reader.section("tls"), uses_tls);
   reader.read("gateway_identity", egress.gateway_identity);
-  if (uses(Transport::tls) && !egress.gateway_identity.starts_with("spiffe://")) {
+  if (uses_tls && !egress.gateway_identity.starts_with("spiffe://")) {
     reader.fault("gateway_identity",
                  "is required with transport tls: the URI in the gateway's certificate, like "
                  "spiffe://cluster.local/sluice/gateway");

@@ -53,11 +53,18 @@ enum class EchPolicy : std::uint8_t { allow, deny };
 // What becomes of a registered host that no VirtualService routes.
 enum class Unrouted : std::uint8_t { gateway, direct, deny };
 
+// What precedes the client's bytes with transport proxy. plain: the addresses alone, for a gateway that is not
+// Sluice's.
+enum class Header : std::uint8_t { signed_, plain };
+
 // egress.gateways[]: one gateway Service with the addresses of its replicas, or of what stands before them
 struct GatewayTarget {
   std::string name;                 // as destination.host of VirtualServices names it: a fully qualified name
   std::vector<Endpoint> addresses;  // at least one; port 0: the port of the route (raw only)
   Transport transport = Transport::proxy;
+  Header header = Header::signed_;
+
+  bool signs() const { return transport != Transport::raw && header == Header::signed_; }
 };
 
 // egress.health: of each gateway address, from what calls see

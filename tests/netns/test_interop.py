@@ -27,8 +27,8 @@ def use(lab):
     """Gives the agent a gateway address and transport for one test."""
     before = lab.agent.settings["egress"]
 
-    def change(address, transport):
-        gateways = [{"name": GATEWAY_NAME, "addresses": [address], "transport": transport}]
+    def change(address, transport, header="signed"):
+        gateways = [{"name": GATEWAY_NAME, "addresses": [address], "transport": transport, "header": header}]
         lab.agent.settings["egress"] = {**before, "gateways": gateways}
         lab.agent.restart()
 
@@ -96,7 +96,7 @@ backend registered
 
 
 @contextlib.contextmanager
-def nginx(lab, name, port):
+def nginx(lab, name, port, accept_proxy):
     directory = lab.directory / name
     directory.mkdir()
     log = directory / "calls"
@@ -107,10 +107,10 @@ daemon off; master_process off; pid {directory}/pid; error_log {directory}/error
 events {{}}
 stream {{
   map $ssl_preread_server_name $origin {{ {SEED_HOST} {WEB}:443; }}
-  log_format calls 'call from $remote_addr:$remote_port'
+  log_format calls 'call from {"$proxy_protocol_addr:$proxy_protocol_port" if accept_proxy else "$remote_addr:$remote_port"}'
     ' to $ssl_preread_server_name';
   access_log {log} calls;
-  server {{ listen {OTHER4}:{port}; ssl_preread on; proxy_pass $origin; }}
+  server {{ listen {OTHER4}:{port}{" proxy_protocol" if accept_proxy else ""}; ssl_preread on; proxy_pass $origin; }}
 }}
 """
     )
@@ -171,10 +171,12 @@ backend registered
     watch.only_gateway_left("203.0.113.13")
 
 
-def test_nginx_is_the_gateway(lab, watch, use):
-    use(f"{OTHER4}:8443", "raw")
-    with nginx(lab, "nginx", 8443) as log:
-        goes_through(lab, watch, log, False)
+@pytest.mark.parametrize("transport", ["raw", "proxy"])
+def test_nginx_is_the_gateway(lab, watch, use, transport):
+    # Its version here reads headers of at most 107 bytes.
+    use(f"{OTHER4}:8443", transport, header="plain" if transport == "proxy" else "signed")
+    with nginx(lab, f"nginx-{transport}", 8443, transport == "proxy") as log:
+        goes_through(lab, watch, log, transport == "proxy")
 
 
 def test_raw_without_a_port_goes_to_the_port_of_the_call(lab, watch, use):

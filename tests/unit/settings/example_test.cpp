@@ -74,6 +74,7 @@ TEST(AgentExample, loads_and_shows_the_defaults) {
   EXPECT_EQ(result->egress.ech, Egress{}.ech);
   ASSERT_EQ(result->egress.gateways.size(), 1U);
   EXPECT_EQ(result->egress.gateways[0].transport, GatewayTarget{}.transport);
+  EXPECT_EQ(result->egress.gateways[0].header, GatewayTarget{}.header);
   EXPECT_EQ(result->egress.unrouted, Egress{}.unrouted);
   EXPECT_EQ(result->egress.health.failures, GatewayHealth{}.failures);
   EXPECT_EQ(result->egress.health.ejection, GatewayHealth{}.ejection);

@@ -171,6 +171,8 @@ INSTANTIATE_TEST_SUITE_P(
             "  tls: {certificate_file: /c, key_file: /k, ca_file: /a}\n  gateway_identity: gateway\n",
             "a.yaml:5: egress.gateway_identity: is required with transport tls: the URI in the gateway's certificate, "
             "like spiffe://cluster.local/sluice/gateway"},
+        Row{"egress: {gateways: [{name: g, addresses: [\"10.0.0.7:1\"], transport: raw, header: plain}]}\n",
+            "a.yaml:1: egress.gateways[0].header: plain is for transport proxy: remove it"},
         Row{with_egress("  health: {failures: 0}\n"),
             "a.yaml:4: egress.health.failures: expected an integer from 1 to 1000, found \"0\""},
         Row{with_egress("  unrouted: drop\n"),
@@ -272,7 +274,7 @@ egress:
   audit_namespaces: [a, b]
   gateways:
   - {name: g1, addresses: ["fd00::7", "10.0.0.7:443"], transport: raw}
-  - {name: g2.ns.svc, addresses: ["[fd00::8]:15443"]}
+  - {name: g2.ns.svc, addresses: ["[fd00::8]:15443"], header: plain}
   - {name: g3, addresses: ["10.0.0.9:15443"], transport: tls}
   health: {failures: 4, ejection_ms: 5}
   unrouted: deny
@@ -317,6 +319,8 @@ admin: {socket: /s}
   EXPECT_EQ(s.egress.gateways[1].addresses, std::vector{*Endpoint::parse("[fd00::8]:15443")});
   EXPECT_EQ(s.egress.gateways[1].transport, Transport::proxy);
   EXPECT_EQ(s.egress.gateways[2].transport, Transport::tls);
+  EXPECT_EQ(s.egress.gateways[1].header, Header::plain);
+  EXPECT_EQ(s.egress.gateways[2].header, Header::signed_);
   EXPECT_EQ(s.egress.health.failures, 4U);
   EXPECT_EQ(s.egress.health.ejection, Milliseconds(5));
   EXPECT_EQ(s.egress.unrouted, Unrouted::deny);
