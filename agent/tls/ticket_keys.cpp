@@ -24,7 +24,7 @@ int keys_index() {
   return index;
 }
 
-bool set_mac_key(EVP_MAC_CTX* mac, TicketKeys::Key& key) {
+bool set_mac_key(EVP_MAC_CTX* mac, TicketKey& key) {
   char digest[] = "SHA256";
   const OSSL_PARAM parameters[] = {
       ::OSSL_PARAM_construct_octet_string(OSSL_MAC_PARAM_KEY, key.mac.data(), key.mac.size()),
@@ -46,7 +46,7 @@ int choose_key(SSL* ssl, unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX*
     const bool ready = ::EVP_EncryptInit_ex(cipher, ::EVP_aes_256_cbc(), nullptr, key.cipher.data(), iv) == 1;
     return ready && set_mac_key(mac, key) ? 1 : -1;
   }
-  auto key = keys.opening({name, sizeof TicketKeys::Key::name}, now_ns);
+  auto key = keys.opening({name, sizeof TicketKey::name}, now_ns);
   if (!key) return 0;
   const bool ready = ::EVP_DecryptInit_ex(cipher, ::EVP_aes_256_cbc(), nullptr, key->cipher.data(), iv) == 1;
   return ready && set_mac_key(mac, *key) ? 2 : -1;
@@ -62,7 +62,7 @@ SSL_TICKET_RETURN judge_ticket(SSL*, SSL_SESSION* session, const unsigned char*,
 
 }  // namespace
 
-TicketKeys::Key TicketKeys::sealing(std::uint64_t now_ns) {
+TicketKey TicketKeys::sealing(std::uint64_t now_ns) {
   const std::lock_guard lock(mutex_);
   if (!current_ || now_ns - current_->born_ns >= lifetime_ns) {
     previous_ = current_;
@@ -75,7 +75,7 @@ TicketKeys::Key TicketKeys::sealing(std::uint64_t now_ns) {
   return *current_;
 }
 
-std::optional<TicketKeys::Key> TicketKeys::opening(ByteSpan name, std::uint64_t now_ns) {
+std::optional<TicketKey> TicketKeys::opening(ByteSpan name, std::uint64_t now_ns) {
   const std::lock_guard lock(mutex_);
   for (const auto& key : {current_, previous_}) {
     if (key && now_ns - key->born_ns < 2 * lifetime_ns && std::ranges::equal(key->name, name)) return key;

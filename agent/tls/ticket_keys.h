@@ -15,28 +15,28 @@ namespace sluice::tls {
 // How long a session may be resumed, from its full handshake or its last resumption.
 inline constexpr std::chrono::seconds session_lifetime{3600};
 
+struct TicketKey {
+  std::array<std::uint8_t, 16> name;
+  std::array<std::uint8_t, 32> cipher;  // AES-256-CBC
+  std::array<std::uint8_t, 32> mac;     // HMAC-SHA256
+  std::uint64_t born_ns = 0;
+};
+
 // Random keys that live in this process only, shared by its threads: another replica of a server does not know them,
 // and makes a full handshake of a ticket of this one. A key seals for one lifetime and opens for two.
 class TicketKeys {
  public:
-  struct Key {
-    std::array<std::uint8_t, 16> name;
-    std::array<std::uint8_t, 32> cipher;  // AES-256-CBC
-    std::array<std::uint8_t, 32> mac;     // HMAC-SHA256
-    std::uint64_t born_ns = 0;
-  };
-
   // `now_ns`: CLOCK_MONOTONIC.
-  Key sealing(std::uint64_t now_ns);
-  std::optional<Key> opening(ByteSpan name, std::uint64_t now_ns);
+  TicketKey sealing(std::uint64_t now_ns);
+  std::optional<TicketKey> opening(ByteSpan name, std::uint64_t now_ns);
 
   // Gives a server's SSL_CTX these keys, which must outlive it.
   void install(SSL_CTX* context);
 
  private:
   std::mutex mutex_;
-  std::optional<Key> current_;
-  std::optional<Key> previous_;
+  std::optional<TicketKey> current_;
+  std::optional<TicketKey> previous_;
 };
 
 }  // namespace sluice::tls
