@@ -335,6 +335,13 @@ class Lab:
         with inside(self._outside_ns):
             return socket.create_connection((address, port), timeout=timeout_s)
 
+    def bind_on_gateway_host(self, address, port):
+        """A datagram socket of the gateway host."""
+        with inside(self._gateway_ns):
+            sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock.bind((address, port))
+        return sock
+
     def listen_on_gateway_host(self, address, port):
         """A listening socket of the gateway host."""
         with inside(self._gateway_ns):
@@ -356,6 +363,28 @@ class Lab:
         if listens:
             wait_for(f"{name} to listen", is_listening)
         return child
+
+    def serve_outside(self, prefix):
+        """Every address of the prefix is the outside's."""
+        ip_batch(self._outside_ns, f"route add local {prefix} dev lo")
+
+    def silence_outside(self, prefix):
+        """No address of the prefix answers, and nobody says so."""
+        ip_batch(self._outside_ns, f"route add blackhole {prefix}")
+
+    def connect_from_node(self, address, port, source_port=0, timeout_s=5.0):
+        """A socket of the node itself, at its own address, as the agent's are."""
+        with inside(self.node):
+            sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.settimeout(timeout_s)
+        try:
+            sock.bind((NODE6 if ":" in address else NODE4, source_port))
+            sock.connect((address, port))
+        except OSError:
+            sock.close()
+            raise
+        return sock
 
     def explain(self):
         """What a person needs after a failure."""
