@@ -20,7 +20,7 @@ class Metrics {
 
   // sluice_connections_total{verdict,reason}: `count` calls were decided.
   void count_decision(Decision verdict, Reason reason, std::uint64_t count = 1);
-  // sluice_decision_seconds: from the first byte to the verdict.
+  // sluice_decision_seconds: what judging and routing a call took.
   void observe_decision_seconds(double seconds);
 
   // sluice_connections_open, sluice_bytes_total{direction}

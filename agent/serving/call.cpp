@@ -190,7 +190,7 @@ net::Task<void> Call::serve_client(std::vector<std::uint8_t> already) {
 }
 
 net::Task<void> Call::serve_stream(Sniffed sniffed, std::vector<std::uint8_t> bytes) {
-  auto refusal = decide(sniffed);
+  auto refusal = decide_timed(sniffed);
   if (!refusal) refusal = co_await open_upstream();
   if (refusal) co_return co_await refuse(sniffed, refusal->reason, refusal->detail);
   totals_.sent += bytes.size();
@@ -222,7 +222,7 @@ net::Task<std::variant<net::Stream*, relay::HttpDenial>> Call::route(const wire:
   if (head.authority.port) authority_ += ":" + std::to_string(*head.authority.port);
   http_ = HttpRequest{head.method, authority_, head.path, query_of(head.target), field_lines(bytes)};
   wants_upgrade_ = head.upgrade;
-  auto refusal = decide(Sniffed::http);
+  auto refusal = decide_timed(Sniffed::http);
   http_.reset();
   auto key = host_ + " " + way_;
   // A connection stands for one name and one way; others get another one.
@@ -245,6 +245,13 @@ net::Task<std::variant<net::Stream*, relay::HttpDenial>> Call::route(const wire:
 
 void Call::refuse_unreadable(const relay::Unreadable& unreadable) {
   record_denied(unreadable.reason, unreadable.detail);
+}
+
+std::optional<Refusal> Call::decide_timed(Sniffed sniffed) {
+  const auto begun_ns = monotonic_ns();
+  auto refusal = decide(sniffed);
+  recorder_.decided_in(monotonic_ns() - begun_ns);
+  return refusal;
 }
 
 net::Task<std::optional<Refusal>> Call::open_upstream() {

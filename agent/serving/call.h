@@ -94,6 +94,8 @@ class Call : public Live, private relay::HttpJudge {
   void note(const relay::FirstBytes& first);
   void note(const wire::RequestHead& head);
 
+  // decide(), with the time it takes.
+  std::optional<Refusal> decide_timed(Sniffed sniffed);
   // Connects and records; afterwards `upstream_` takes the call's first byte.
   net::Task<std::optional<Refusal>> open_upstream();
   // The open record (for the first request of a connection) or a request record (for later ones), handed to the kernel

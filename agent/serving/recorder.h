@@ -19,6 +19,8 @@ class Recorder {
   // An id for a new connection: unique over nodes and restarts.
   std::string next_id();
 
+  // What judging and routing one call took.
+  void decided_in(std::uint64_t ns) { metrics_.observe_decision_seconds(static_cast<double>(ns) / 1e9); }
   // An open or request record. An error means: deny.
   Status allowed(const observe::Record& record);
   // A deny record, or one more in the count of its pod and reason when the pod has had its share of records.
