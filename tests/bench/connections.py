@@ -100,7 +100,10 @@ def read_log(daemon):
         with open(path, encoding="utf-8") as log:
             for line in log:
                 record = json.loads(line)
-                events[record["event"]] += 1
+                # What else the pod's kernel sends, such as multicast reports, is nobody's connection. Records of
+                # denials in sum have no protocol.
+                other = record["event"] == "deny" and record.get("protocol") not in (None, "tcp", "tls")
+                events["deny of other packets" if other else record["event"]] += 1
                 if record["event"] == "open":
                     opened[record["id"]] += 1
                 elif record["event"] == "close":
