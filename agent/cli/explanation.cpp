@@ -107,7 +107,10 @@ class Walk {
     const auto& snapshot = by_gateway_ ? *exit_ : *mesh_;
     const auto verdict = snapshot.decide(request());
     reached_ = by_gateway_ ? Reason::registered : Reason::direct;
-    gateway::Outgoing outgoing{verdict.service, verdict.port, question_.host, "", nullptr, {}};
+    gateway::Outgoing outgoing;
+    outgoing.service = verdict.service;
+    outgoing.port = verdict.port;
+    outgoing.host = question_.host;
     if (by_gateway_) {
       auto& step = begin("gateway");
       add_misses(step, snapshot, verdict, gateway_port_);

@@ -80,19 +80,30 @@ std::optional<Refusal> OutboundCall::judge_and_route(Sniffed sniffed) {
   if (record_.ech && node_.settings.egress.ech == settings::EchPolicy::deny) {
     return Refusal{Reason::ech_not_allowed, "the ClientHello is encrypted: only its outer name is known"};
   }
-  const auto call = request(sniffed);
-  chosen_ = choose_way(snapshot_->route(call, verdict_, caller()), call, verdict_, node_.settings.egress);
+  chosen_ = choose(*snapshot_, request(sniffed), verdict_);
   if (const auto* none = std::get_if<NoWay>(&chosen_)) return Refusal{Reason::no_gateway_route, none->detail};
-  if (std::holds_alternative<Direct>(chosen_) && wants_tls()) {
-    return Refusal{Reason::no_gateway_route, "a DestinationRule wants TLS begun, which gateways do: the way is direct"};
+  if (const auto* by_gateway = std::get_if<ByGateway>(&chosen_)) {
+    record_.route = by_gateway->route;
+  } else {
+    record_.route = std::get<Direct>(chosen_).route;
+    reason_ = Reason::direct;
   }
   return std::nullopt;
 }
 
-bool OutboundCall::wants_tls() const {
-  if (is_tls(verdict_.port->protocol)) return false;
-  const auto& name = host_.empty() ? verdict_.service->hosts.front() : host_;
-  const auto policy = snapshot_->routing().traffic_policy(name, verdict_.port->number, "", pod_namespace_);
+Way OutboundCall::choose(const Snapshot& snapshot, const Request& request, const Verdict& verdict) const {
+  auto way = choose_way(snapshot.route(request, verdict, caller()), request, verdict, node_.settings.egress);
+  if (std::holds_alternative<Direct>(way) && wants_tls(snapshot, verdict)) {
+    return NoWay{"a DestinationRule wants TLS begun, which gateways do: the way is direct"};
+  }
+  return way;
+}
+
+bool OutboundCall::wants_tls(const Snapshot& snapshot, const Verdict& verdict) const {
+  if (is_tls(verdict.port->protocol)) return false;
+  const auto& name = host_.empty() ? verdict.service->hosts.front() : host_;
+  const PolicyScope scope{pod_namespace_, verdict.service->namespace_name};
+  const auto policy = snapshot.routing().traffic_policy(name, verdict.port->number, "", scope);
   return policy && policy->tls && policy->tls->mode != ClientTlsMode::disable;
 }
 
@@ -100,18 +111,22 @@ void OutboundCall::let_go(Reason would_deny) {
   let_go_ = true;
   reason_ = would_deny;
   decision_ = observe::Decision::would_deny;
+  record_.route = "direct";
   way_ = "let go";
 }
 
-bool OutboundCall::has_way(const Snapshot& snapshot, const Request& request, const Verdict& verdict) const {
-  const auto way = choose_way(snapshot.route(request, verdict, caller()), request, verdict, node_.settings.egress);
-  return !std::holds_alternative<NoWay>(way);
+std::optional<std::string> OutboundCall::find_way(const Snapshot& snapshot, const Request& request,
+                                                  const Verdict& verdict) const {
+  const auto way = choose(snapshot, request, verdict);
+  return std::holds_alternative<NoWay>(way) ? std::nullopt : std::optional(key_of(way));
+}
+
+bool OutboundCall::still_allowed(const Snapshot& snapshot) const {
+  return audit_only_ || Call::still_allowed(snapshot);
 }
 
 net::Task<std::optional<Refusal>> OutboundCall::connect() {
   preamble_.clear();
-  record_.gateway.clear();
-  record_.upstream.clear();
   if (let_go_) co_return co_await connect_original();
   if (const auto* by_gateway = std::get_if<ByGateway>(&chosen_)) co_return co_await connect_gateway(*by_gateway);
   co_return co_await connect_direct();
@@ -119,7 +134,6 @@ net::Task<std::optional<Refusal>> OutboundCall::connect() {
 
 net::Task<std::optional<Refusal>> OutboundCall::connect_gateway(ByGateway way) {
   const auto& gateway = node_.settings.egress.gateways[way.gateway];
-  record_.route = way.route;
   Refusal last{Reason::gateway_unreachable, "no address"};
   std::size_t dials = 0;
   for (const auto index : node_.gateways.order(way.gateway, monotonic_ns())) {
@@ -161,8 +175,6 @@ net::Task<std::optional<Refusal>> OutboundCall::begin_transport(const settings::
 }
 
 net::Task<std::optional<Refusal>> OutboundCall::connect_direct() {
-  record_.route = std::get<Direct>(chosen_).route;
-  reason_ = Reason::direct;
   const serving::TargetQuery query{verdict_.service, verdict_.port, host_, *record_.destination, pick_, {}, nullptr};
   auto dialled = co_await upstreams_.connect(query, limits_.connect_timeout);
   if (auto* refusal = std::get_if<Refusal>(&dialled)) co_return std::move(*refusal);
@@ -173,7 +185,6 @@ net::Task<std::optional<Refusal>> OutboundCall::connect_direct() {
 }
 
 net::Task<std::optional<Refusal>> OutboundCall::connect_original() {
-  record_.route = "direct";
   auto dialled = co_await net::dial(*record_.destination, limits_.connect_timeout);
   if (const auto* failed = std::get_if<net::DialError>(&dialled)) {
     co_return Refusal{failed->kind == net::DialFailure::timeout ? Reason::upstream_timeout : Reason::upstream_refused,

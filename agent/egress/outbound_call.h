@@ -41,12 +41,16 @@ class OutboundCall final : public serving::Call {
   // serving::Call. In mode audit a denial becomes a direct connection to where the pod wanted to go.
   Refused decide(Sniffed sniffed) override;
   net::Task<Refused> connect() override;
-  bool has_way(const Snapshot& snapshot, const Request& request, const Verdict& verdict) const override;
+  std::optional<std::string> find_way(const Snapshot& snapshot, const Request& request,
+                                      const Verdict& verdict) const override;
+  bool still_allowed(const Snapshot& snapshot) const override;
   net::Task<void> serve_unreadable(relay::Unreadable unreadable) override;
 
   Refused judge_and_route(Sniffed sniffed);
+  // The way by `snapshot`; with it the call's routes are asked.
+  Way choose(const Snapshot& snapshot, const Request& request, const Verdict& verdict) const;
   // Does a DestinationRule want the call inside TLS that somebody begins for it?
-  bool wants_tls() const;
+  bool wants_tls(const Snapshot& snapshot, const Verdict& verdict) const;
   void let_go(Reason would_deny);
   net::Task<Refused> connect_gateway(ByGateway way);
   net::Task<Refused> connect_direct();

@@ -37,7 +37,11 @@ Way choose_way(const Route& route, const Request& request, const Verdict& verdic
     return ByGateway{static_cast<std::size_t>(gateway - gateways.begin()),
                      destination.port != 0 ? destination.port : request.port, route.rule};
   }
-  if (is_itself(destination.host, request, verdict)) return unrouted(route.rule, request, settings);
+  if (is_itself(destination.host, request, verdict)) {
+    const bool as_dialled = (destination.port == 0 || destination.port == request.port) && destination.subset.empty();
+    if (settings.unrouted != settings::Unrouted::direct || as_dialled) return unrouted(route.rule, request, settings);
+    return NoWay{fmt::format("{} leads to another port or a subset, which only a gateway does", route.rule)};
+  }
   return NoWay{fmt::format("{} leads to {}, which is no gateway in egress.gateways", route.rule, destination.host)};
 }
 

@@ -78,6 +78,7 @@ net::Task<std::optional<Refusal>> ForwardedCall::begin_transport() {
   auto stream = std::get<std::unique_ptr<tls::TlsStream>>(std::move(begun));
   peer_uris_ = stream->peer_uris();
   client_ = std::move(stream);
+  if (was_cut()) co_return denied("ended during its TLS handshake");
   co_return std::nullopt;
 }
 
@@ -150,19 +151,25 @@ std::optional<Refusal> ForwardedCall::decide(Sniffed sniffed) {
                                 exit_.settings.gateway.unrouted);
   if (auto* none = std::get_if<NoOutgoing>(&chosen)) return Refusal{Reason::no_gateway_route, std::move(none->detail)};
   outgoing_ = std::get<Outgoing>(std::move(chosen));
-  // A connection that speaks HTTP/2 cannot be upgraded.
-  const bool upgrade = wants_upgrade_ && outgoing_.origination();
-  way_ = fmt::format("{} {} {}{}", outgoing_.route, outgoing_.host, outgoing_.port->number, upgrade ? " upgrade" : "");
+  record_.route = outgoing_.route;
+  way_ = way_of(outgoing_);
   return std::nullopt;
 }
 
-bool ForwardedCall::has_way(const Snapshot& snapshot, const Request& request, const Verdict& verdict) const {
-  return std::holds_alternative<Outgoing>(choose_outgoing(snapshot, snapshot.route(request, verdict, caller()), request,
-                                                          verdict, exit_.settings.gateway.unrouted));
+std::string ForwardedCall::way_of(const Outgoing& outgoing) const {
+  // A connection that speaks HTTP/2 cannot be upgraded.
+  return outgoing.key() + (wants_upgrade_ && outgoing.origination() ? " upgrade" : "");
+}
+
+std::optional<std::string> ForwardedCall::find_way(const Snapshot& snapshot, const Request& request,
+                                                   const Verdict& verdict) const {
+  const auto chosen = choose_outgoing(snapshot, snapshot.route(request, verdict, caller()), request, verdict,
+                                      exit_.settings.gateway.unrouted);
+  const auto* outgoing = std::get_if<Outgoing>(&chosen);
+  return outgoing ? std::optional(way_of(*outgoing)) : std::nullopt;
 }
 
 net::Task<std::optional<Refusal>> ForwardedCall::connect() {
-  record_.route = outgoing_.route;
   const serving::TargetQuery query{outgoing_.service, outgoing_.port, outgoing_.host, *record_.destination, pick_, {},
                                    outgoing_.subset};
   const auto timeout = outgoing_.policy.connect_timeout_ms ? net::Milliseconds(*outgoing_.policy.connect_timeout_ms)
@@ -181,11 +188,11 @@ net::Task<std::optional<Refusal>> ForwardedCall::begin_tls(ClientTls tls, net::T
   const auto failed = [&](const std::string& why) { return Refusal{Reason::upstream_refused, why}; };
   const auto context = exit_.originations.get(tls);
   if (!context) co_return failed(context.error().message());
-  const bool http = is_http(outgoing_.port->protocol);
+  const bool http = !host_.empty();
   std::vector<std::string> alpn;
   if (http && !wants_upgrade_) alpn.emplace_back("h2");
   if (http) alpn.emplace_back("http/1.1");
-  const auto& name = tls.sni.empty() ? outgoing_.host : tls.sni;
+  const auto& name = tls.sni.empty() ? (http ? host_ : outgoing_.host) : tls.sni;
   tls::ConnectOptions options{name, std::move(alpn)};
   auto begun = co_await tls::connect(**context, std::move(socket), std::move(options), limits_.connect_timeout);
   if (const auto* error = std::get_if<tls::HandshakeError>(&begun)) {

@@ -47,8 +47,10 @@ class ForwardedCall final : public serving::Call {
   // serving::Call
   Refused decide(Sniffed sniffed) override;
   net::Task<Refused> connect() override;
-  bool has_way(const Snapshot& snapshot, const Request& request, const Verdict& verdict) const override;
+  std::optional<std::string> find_way(const Snapshot& snapshot, const Request& request,
+                                      const Verdict& verdict) const override;
 
+  std::string way_of(const Outgoing& outgoing) const;
   net::Task<Refused> begin_tls(ClientTls tls, net::Tcp::socket socket);
 
   const Exit& exit_;

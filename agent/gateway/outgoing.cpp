@@ -19,13 +19,18 @@ std::string name_of(const Outgoing& outgoing) {
 }  // namespace
 
 const ClientTls* Outgoing::origination() const {
-  if (!policy.tls || is_tls(port->protocol)) return nullptr;
+  if (!policy.tls || is_tls_call) return nullptr;
   return policy.tls->mode == ClientTlsMode::disable ? nullptr : &*policy.tls;
+}
+
+std::string Outgoing::key() const {
+  return fmt::format("{} {} {}", service->rule(), host, port->number);
 }
 
 std::variant<Outgoing, NoOutgoing> choose_outgoing(const Snapshot& snapshot, const Route& route, const Request& request,
                                                    const Verdict& verdict, settings::Unrouted unrouted) {
-  Outgoing outgoing{verdict.service, verdict.port, std::string(request.host), "default", nullptr, {}};
+  Outgoing outgoing{
+      verdict.service, verdict.port, std::string(request.host), "default", is_tls(verdict.port->protocol), nullptr, {}};
   std::string subset;
   if (route.kind == Route::Kind::refused) return refuse(route, route.why);
   if (route.kind == Route::Kind::unrouted && unrouted == settings::Unrouted::deny) {
@@ -42,16 +47,25 @@ std::variant<Outgoing, NoOutgoing> choose_outgoing(const Snapshot& snapshot, con
     outgoing.service = target.service;
     outgoing.port = target.port;
     outgoing.route = route.rule;
-    if (!is_wildcard(destination.host)) outgoing.host = destination.host;
+    if (!is_wildcard(destination.host)) {
+      outgoing.host = destination.host;
+    } else if (!host_matches(destination.host, request.host)) {
+      return refuse(route, fmt::format("destination {} does not cover {}", destination.host, request.host));
+    }
     subset = destination.subset;
   }
   // Services that are found by port or address have no name to dial.
   if (!is_tls(outgoing.port->protocol) && !is_http(outgoing.port->protocol)) outgoing.host.clear();
   const auto name = name_of(outgoing);
-  const auto policy = snapshot.routing().traffic_policy(name, outgoing.port->number, subset, request.pod_namespace);
+  const PolicyScope scope{request.pod_namespace, outgoing.service->namespace_name};
+  const auto policy = snapshot.routing().traffic_policy(name, outgoing.port->number, subset, scope);
   if (!policy) return refuse(route, fmt::format("no DestinationRule of {} has subset {}", name, subset));
   outgoing.policy = *policy;
-  if (!subset.empty()) outgoing.subset = snapshot.routing().subset_labels(name, subset, request.pod_namespace);
+  if (!subset.empty()) outgoing.subset = snapshot.routing().subset_labels(name, subset, scope);
+  if (!outgoing.is_tls_call && is_tls(outgoing.port->protocol) && !outgoing.origination()) {
+    return refuse(
+        route, fmt::format("port {} is for TLS, and no DestinationRule of {} begins it", outgoing.port->number, name));
+  }
   return outgoing;
 }
 

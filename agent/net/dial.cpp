@@ -29,11 +29,25 @@ struct Race {
   bool ended = false;  // an attempt has, since the last look
 };
 
+// Says that an attempt has ended, however it did.
+class Ended {
+ public:
+  explicit Ended(Race& race) : race_(race) {}
+  ~Ended() {
+    --race_.running;
+    race_.ended = true;
+    race_.changed.cancel();
+  }
+  Ended(const Ended&) = delete;
+  Ended& operator=(const Ended&) = delete;
+
+ private:
+  Race& race_;
+};
+
 Task<void> attempt(std::shared_ptr<Race> race, Endpoint endpoint, Milliseconds timeout) {
+  const Ended ended(*race);
   auto result = co_await dial(endpoint, timeout);
-  --race->running;
-  race->ended = true;
-  race->changed.cancel();
   if (auto* error = std::get_if<DialError>(&result)) {
     race->errors.push_back(std::move(*error));
   } else if (!race->winner) {

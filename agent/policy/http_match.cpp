@@ -64,6 +64,25 @@ std::optional<std::string> find_parameter(std::string_view query, std::string_vi
   return std::nullopt;
 }
 
+// Has it a segment "." or "..", in whatever spelling (RFC 3986 section 5.2.4), or a backslash?
+bool is_ambiguous(std::string_view path) {
+  if (path.find('\\') != path.npos) return true;
+  while (!path.empty()) {
+    const auto end = std::min(path.find('/'), path.size());
+    auto segment = path.substr(0, end);
+    path.remove_prefix(std::min(end + 1, path.size()));
+    std::size_t dots = 0;
+    while (!segment.empty() && dots < 3) {
+      const bool encoded = segment.size() >= 3 && equal(segment.substr(0, 3), "%2e", true);
+      if (!encoded && segment.front() != '.') break;
+      segment.remove_prefix(encoded ? 3 : 1);
+      ++dots;
+    }
+    if (segment.empty() && (dots == 1 || dots == 2)) return true;
+  }
+  return false;
+}
+
 bool is_everything(const StringMatch& uri) {
   return (uri.kind == StringMatch::Kind::prefix && uri.value == "/") ||
          (uri.kind == StringMatch::Kind::regex && (uri.value == ".*" || uri.value == "*"));
@@ -119,6 +138,7 @@ std::vector<HttpMatcher::Named> HttpMatcher::compile(std::string_view kind,
 
 std::string_view HttpMatcher::first_mismatch(const HttpRequest& request) const {
   for (const auto& [field, matcher] : parts_) {
+    if (field == "uri" && is_ambiguous(request.path)) return field;
     const auto text = field == "uri"      ? request.path
                       : field == "scheme" ? std::string_view("http")
                       : field == "method" ? request.method

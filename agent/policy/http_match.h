@@ -45,7 +45,8 @@ class TextMatcher {
 class HttpMatcher {
  public:
   explicit HttpMatcher(const HttpMatch& match);
-  // The field that does not match, as Istio's API names it ("uri", "headers.x-env"); empty: all of them match.
+  // The field that does not match, as Istio's API names it ("uri", "headers.x-env"); empty: all of them match. A path
+  // with dot segments, also percent-encoded, or backslashes matches no uri: the server would read another one.
   std::string_view first_mismatch(const HttpRequest& request) const;
   // Every request matches, or none is told apart but by the prefix "/" (or the regex ".*").
   bool is_catch_all() const { return catch_all_; }

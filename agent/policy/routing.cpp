@@ -77,7 +77,8 @@ struct Routing::Index {
   bool is_visible(const Entry& entry, const RouteQuery& query) const;
   bool is_bound(const Entry& entry, RouteKind kind, const std::optional<std::vector<std::string>>& of_match,
                 const RouteQuery& query) const;
-  const DestinationRule* find_destination_rule(std::string_view host, std::string_view from_namespace) const;
+  const DestinationRule* find_destination_rule(std::string_view host, const PolicyScope& scope) const;
+  bool applies(const DestinationRule& rule, const PolicyScope& scope) const;
 
   std::optional<std::string> miss_of_service(const Entry& entry, const RouteQuery& query) const;
   void add_rule_misses(const Entry& entry, const RouteQuery& query, std::vector<RouteMiss>& misses) const;
@@ -287,14 +288,16 @@ Route Routing::Index::route_http(const RouteQuery& query) const {
       for (const auto* entry : http.entries(id)) {
         if (!is_visible(*entry, query)) continue;
         const auto& rules = entry->service->http;
-        for (std::size_t rule = 0; rule < rules.size(); ++rule) {
+        bool covered = false;  // by a rule that takes everything
+        for (std::size_t rule = 0; rule < rules.size() && !covered; ++rule) {
           const auto matches = rules[rule].matches.empty() ? std::span(&everything, 1) : std::span(rules[rule].matches);
           const auto matchers =
               rules[rule].matches.empty() ? std::span(&every_request, 1) : std::span(entry->http[rule]);
           for (std::size_t match = 0; match < matches.size(); ++match) {
             if (is_bound(*entry, RouteKind::http, matches[match].gateways, query)) tried = entry;
-            if (matchers[match].is_catch_all() != catch_all) continue;
             if (!mismatch(*entry, matches[match], matchers[match], query).empty()) continue;
+            covered = covered || matchers[match].is_catch_all();
+            if (matchers[match].is_catch_all() != catch_all) continue;
             return conclude(*entry, RouteKind::http, rule, query);
           }
         }
@@ -311,12 +314,22 @@ Route Routing::Index::route_http(const RouteQuery& query) const {
   return {};
 }
 
-const DestinationRule* Routing::Index::find_destination_rule(std::string_view host,
-                                                             std::string_view from_namespace) const {
+bool Routing::Index::applies(const DestinationRule& rule, const PolicyScope& scope) const {
+  const bool exported =
+      is_exported(rule.export_to, scope.pod_namespace) || is_exported(rule.export_to, vantage.namespace_name);
+  if (!exported || rule.workload_selector.empty() || vantage.is_mesh) return exported;
+  return rule.object.namespace_name == vantage.namespace_name && holds_all(vantage.labels, rule.workload_selector);
+}
+
+const DestinationRule* Routing::Index::find_destination_rule(std::string_view host, const PolicyScope& scope) const {
+  constexpr std::string_view root_namespace = "istio-system";
   const auto patterns = rules_by_host.match(host);
-  for (const auto id : patterns.ids()) {
-    for (const auto* rule : rules_by_host.entries(id)) {
-      if (rule->workload_selector.empty() && is_exported(rule->export_to, from_namespace)) return rule;
+  for (const std::string_view owner :
+       {std::string_view(vantage.namespace_name), scope.pod_namespace, scope.service_namespace, root_namespace}) {
+    for (const auto id : patterns.ids()) {
+      for (const auto* rule : rules_by_host.entries(id)) {
+        if (rule->object.namespace_name == owner && applies(*rule, scope)) return rule;
+      }
     }
   }
   return nullptr;
@@ -436,8 +449,8 @@ std::vector<RouteMiss> Routing::misses(const RouteQuery& query) const {
 }
 
 std::optional<TrafficPolicy> Routing::traffic_policy(std::string_view host, std::uint16_t port,
-                                                     const std::string& subset, std::string_view from_namespace) const {
-  const auto* rule = index_->find_destination_rule(host, from_namespace);
+                                                     const std::string& subset, const PolicyScope& scope) const {
+  const auto* rule = index_->find_destination_rule(host, scope);
   if (!rule) return subset.empty() ? std::optional(TrafficPolicy{}) : std::nullopt;
   const auto of_port = rule->port_policies.find(port);
   auto policy = of_port == rule->port_policies.end() ? rule->policy : of_port->second;
@@ -454,9 +467,8 @@ std::optional<TrafficPolicy> Routing::traffic_policy(std::string_view host, std:
   return policy;
 }
 
-const Labels* Routing::subset_labels(std::string_view host, const std::string& subset,
-                                     std::string_view from_namespace) const {
-  const auto* rule = index_->find_destination_rule(host, from_namespace);
+const Labels* Routing::subset_labels(std::string_view host, const std::string& subset, const PolicyScope& scope) const {
+  const auto* rule = index_->find_destination_rule(host, scope);
   if (!rule) return nullptr;
   for (const auto& one : rule->subsets) {
     if (one.name == subset) return &one.labels;

@@ -57,6 +57,12 @@ struct Route {
   std::string why;
 };
 
+// Whose DestinationRules count for a connection.
+struct PolicyScope {
+  std::string_view pod_namespace;
+  std::string_view service_namespace;
+};
+
 // Why a VirtualService does not route a call.
 struct RouteMiss {
   std::string rule;  // "namespace/name", or "namespace/name tls[0].match[1]"
@@ -77,8 +83,8 @@ class Routing {
   //  tls   the most specific of the sniHosts that match the SNI, then the oldest VirtualService, then the first rule:
   //  the
   //        order in which proxies find the chain of a name. When none applies, as tcp.
-  //  http  the VirtualServices with the most specific host that matches; all of their rules, oldest first, those that
-  //        match everything last; the first that matches. None of them matches: refused.
+  //  http  the VirtualServices with the most specific host that matches; of each the rules up to one that matches
+  //        everything, oldest first, those that match everything last; the first that matches. None: refused.
   //  tcp   the VirtualServices with a host of the service, the most specific first, then the oldest; the first rule
   //  that
   //        matches.
@@ -90,12 +96,15 @@ class Routing {
   // takes is not among them.
   std::vector<RouteMiss> misses(const RouteQuery& query) const;
 
-  // What DestinationRules visible from `from_namespace` say of connections to `host`, the most specific of them, then
-  // the oldest: port level before the whole, subset before both. nullopt: `subset` is named and not defined.
+  // What a DestinationRule says of connections to `host`: one of the gateway's namespace, else of the pod's, else of
+  // the service's, else of the root namespace istio-system; no other namespace has a say. Of those that are exported to
+  // the pod's or the gateway's namespace the most specific, then the oldest. One with a workloadSelector is for
+  // gateways of its namespace with those labels; for pods it counts as well. Port level goes before the whole, subset
+  // before both. nullopt: `subset` is named and not defined.
   std::optional<TrafficPolicy> traffic_policy(std::string_view host, std::uint16_t port, const std::string& subset,
-                                              std::string_view from_namespace) const;
+                                              const PolicyScope& scope) const;
   // The labels of a subset; null when it is not defined.
-  const Labels* subset_labels(std::string_view host, const std::string& subset, std::string_view from_namespace) const;
+  const Labels* subset_labels(std::string_view host, const std::string& subset, const PolicyScope& scope) const;
 
   const std::vector<Gateway>& gateways() const;
   const std::vector<VirtualService>& virtual_services() const;

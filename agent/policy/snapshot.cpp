@@ -1,6 +1,7 @@
 #include "policy/snapshot.h"
 
 #include <algorithm>
+#include <atomic>
 #include <map>
 #include <optional>
 #include <set>
@@ -44,6 +45,11 @@ Reason wrong_protocol(PortKinds served) {
 
 Reason name_missing(PortKind kind) {
   return kind == PortKind::tls ? Reason::sni_missing : Reason::host_missing;
+}
+
+std::uint64_t next_number() {
+  static std::atomic<std::uint64_t> count{0};
+  return count.fetch_add(1, std::memory_order_relaxed) + 1;
 }
 
 constexpr PortKinds named_kinds = only(PortKind::tls) | only(PortKind::http);
@@ -212,7 +218,8 @@ std::shared_ptr<const Snapshot> Snapshot::compile(PolicyObjects objects, Vantage
 Snapshot::Snapshot(PolicyObjects objects, Vantage vantage)
     : index_(std::make_unique<const Index>(std::move(objects.services))),
       routing_(std::move(objects.gateways), std::move(objects.virtual_services), std::move(objects.destination_rules),
-               std::move(vantage)) {}
+               std::move(vantage)),
+      number_(next_number()) {}
 Snapshot::~Snapshot() = default;
 
 Verdict Snapshot::decide(const Request& request) const {

@@ -117,6 +117,8 @@ class Snapshot {
   // Every registered port once, ascending, whatever namespace it is exported to: the namespace is the agent's part.
   std::vector<PortRule> port_rules() const;
 
+  // Another number for each snapshot of this process.
+  std::uint64_t number() const { return number_; }
   // From the oldest on.
   const std::vector<Service>& services() const;
   // Distinct hosts.
@@ -129,6 +131,7 @@ class Snapshot {
   Snapshot(PolicyObjects objects, Vantage vantage);
   std::unique_ptr<const Index> index_;
   Routing routing_;
+  const std::uint64_t number_;
 };
 
 }  // namespace sluice

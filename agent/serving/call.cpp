@@ -1,5 +1,7 @@
 #include "serving/call.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "base/clock.h"
@@ -100,7 +102,7 @@ bool Call::still_allowed(const Snapshot& snapshot) const {
   if (!judged_) return true;
   const auto now = request(*judged_);
   const auto verdict = snapshot.decide(now);
-  return verdict.allowed() && has_way(snapshot, now, verdict);
+  return verdict.allowed() && find_way(snapshot, now, verdict) == way_;
 }
 
 void Call::cut(std::string_view why) {
@@ -172,12 +174,12 @@ void Call::record_closed(relay::End end) {
 }
 
 net::Task<void> Call::serve_client(std::vector<std::uint8_t> already) {
-  const auto snapshot = worker_.snapshot();
-  if (!snapshot) co_return co_await refuse(Sniffed::none, Reason::policy_not_ready, "no policy was read yet");
-  const auto& destination = *record_.destination;
-  if (snapshot->inspect(pod_namespace_, destination.address, destination.port) != Inspection::sniff) {
-    co_return co_await serve_stream(Sniffed::none, std::move(already));
+  if (!worker_.snapshot()) {
+    co_return co_await refuse(Sniffed::none, Reason::policy_not_ready, "no policy was read yet");
   }
+  const auto& destination = *record_.destination;
+  const auto inspection = worker_.snapshot()->inspect(pod_namespace_, destination.address, destination.port);
+  if (inspection != Inspection::sniff) co_return co_await serve_stream(Sniffed::none, std::move(already));
   auto read = co_await relay::read_first_bytes(*client_, std::move(already), limits_.first_bytes_timeout);
   if (auto* bad = std::get_if<relay::Unreadable>(&read)) {
     record_.protocol = name_of(bad->sniffed);
@@ -218,20 +220,26 @@ net::Task<void> Call::serve_unreadable(relay::Unreadable unreadable) {
 
 net::Task<std::variant<net::Stream*, relay::HttpDenial>> Call::route(const wire::RequestHead& head, ByteSpan bytes) {
   note(head);
+  head_ = head;
   authority_ = head.authority.host;
   if (head.authority.port) authority_ += ":" + std::to_string(*head.authority.port);
-  http_ = HttpRequest{head.method, authority_, head.path, query_of(head.target), field_lines(bytes)};
+  fields_ = field_lines(bytes);
+  http_ = HttpRequest{head_.method, authority_, head_.path, query_of(head_.target), fields_};
   wants_upgrade_ = head.upgrade;
   auto refusal = decide_timed(Sniffed::http);
-  http_.reset();
-  auto key = host_ + " " + way_;
+  // Whatever a new policy changes about how it is made, a connection of before does not have.
+  auto key = fmt::format("{} {} {}", host_, way_, worker_.snapshot() ? worker_.snapshot()->number() : 0);
   // A connection stands for one name and one way; others get another one.
   if (upstream_ && (refusal || upstream_key_ != key || !upstream_->is_quiet())) upstream_.reset();
   if (!refusal && upstream_) {
+    record_.gateway = upstream_gateway_;
+    record_.upstream = upstream_address_;
     refusal = record_allowed();
   } else if (!refusal) {
     refusal = co_await open_upstream();
     upstream_key_ = std::move(key);
+    upstream_gateway_ = record_.gateway;
+    upstream_address_ = record_.upstream;
     // One that is gone already shows when the request itself is sent.
     if (!refusal) co_await upstream_->write_all(preamble_);
   }
@@ -249,6 +257,10 @@ void Call::refuse_unreadable(const relay::Unreadable& unreadable) {
 
 std::optional<Refusal> Call::decide_timed(Sniffed sniffed) {
   const auto begun_ns = monotonic_ns();
+  record_.rule.clear();
+  record_.route.clear();
+  record_.gateway.clear();
+  record_.upstream.clear();
   auto refusal = decide(sniffed);
   recorder_.decided_in(monotonic_ns() - begun_ns);
   return refusal;
@@ -256,6 +268,11 @@ std::optional<Refusal> Call::decide_timed(Sniffed sniffed) {
 
 net::Task<std::optional<Refusal>> Call::open_upstream() {
   auto refusal = co_await connect();
+  // Policy, or the end of the process, was faster than the dial.
+  if (was_cut()) {
+    upstream_.reset();
+    refusal = Refusal{parse_reason(cut_reason_).value_or(Reason::policy_changed), "while it was connected"};
+  }
   if (!refusal) refusal = record_allowed();
   co_return refusal;
 }

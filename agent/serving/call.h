@@ -36,12 +36,14 @@ class Call : public Live, private relay::HttpJudge {
   // The roles' part of the story.
 
   // Judges what is known, by policy and by routes, and keeps what connect() needs; the refusal when it is denied. Sets
-  // `way_`, and `reason_` and `decision_` for the record. Called for each request of a connection.
+  // `way_`, and what it knows for the record: `reason_`, `decision_`, rule and route. Called for each request of a
+  // connection.
   virtual std::optional<Refusal> decide(Sniffed sniffed) = 0;
   // Connects `upstream_` as decide() chose, and sets `preamble_`.
   virtual net::Task<std::optional<Refusal>> connect() = 0;
-  // Does `snapshot` still have a way for what it allows?
-  virtual bool has_way(const Snapshot& snapshot, const Request& request, const Verdict& verdict) const = 0;
+  // `way_` as `snapshot`, whose verdict this is, would have it; nullopt: there is none any more.
+  virtual std::optional<std::string> find_way(const Snapshot& snapshot, const Request& request,
+                                              const Verdict& verdict) const = 0;
 
   // Steps of the story, each ending with its record written and the client answered.
 
@@ -59,6 +61,8 @@ class Call : public Live, private relay::HttpJudge {
   std::string_view admit();
   // Counts it as one of `source`, after admit(); the limit that is reached, empty: none.
   std::string_view claim(const IpAddress& source);
+
+  bool was_cut() const { return !cut_reason_.empty(); }
 
   // The request that policy judges, from the facts noted so far.
   Request request(Sniffed sniffed) const;
@@ -79,7 +83,7 @@ class Call : public Live, private relay::HttpJudge {
   const std::uint64_t pick_;            // chooses among weights, the same for all requests of a connection
 
   bool wants_upgrade_ = false;  // of the request at hand
-  std::string way_;             // requests of equal host and way may share an upstream connection
+  std::string way_;             // where the call goes: requests of equal host and way may share an upstream connection
   Reason reason_ = Reason::registered;
   observe::Decision decision_ = observe::Decision::allow;
   std::vector<std::uint8_t> preamble_;  // what upstream is told before the call's own bytes
@@ -110,9 +114,13 @@ class Call : public Live, private relay::HttpJudge {
   std::uint64_t started_ns_;
   std::optional<LiveTable::Place> place_;
   std::optional<Sniffed> judged_;    // allowed by policy as this; re-judged when policy changes
-  std::optional<HttpRequest> http_;  // the request at hand, while it is decided
-  std::string authority_;            // its views into here
-  std::string upstream_key_;         // what upstream_ was connected for: host and way
+  std::optional<HttpRequest> http_;  // the newest request; views into the following
+  wire::RequestHead head_{};
+  std::string authority_;
+  std::string fields_;
+  std::string upstream_key_;      // what upstream_ was connected for: host, way and policy
+  std::string upstream_gateway_;  // the record's, of that connection
+  std::string upstream_address_;
   std::string cut_reason_;
   bool opened_ = false;
 };

@@ -14,7 +14,7 @@ bool contains(const std::vector<Cidr>& cidrs, const IpAddress& address) {
 
 Target make_target(const std::string& address_or_name, std::uint16_t port) {
   const auto address = IpAddress::parse(address_or_name);
-  return {address, address ? std::string() : address_or_name, port};
+  return {address, address ? std::string() : address_or_name, port, false};
 }
 
 std::uint16_t endpoint_port(const ServiceEndpoint& endpoint, const ServicePort& port) {
@@ -91,10 +91,11 @@ std::vector<Target> plan_targets(const TargetQuery& query) {
   if (!service.endpoints.empty()) return endpoint_targets(query);
   const bool by_name = is_tls(port.protocol) || is_http(port.protocol);
   // A name from the client is never taken as an address, whatever it looks like: it has to pass DNS and the guard.
-  if (by_name && !query.host.empty()) return {Target{std::nullopt, query.host, port.target_port}};
+  if (by_name && !query.host.empty()) return {Target{std::nullopt, query.host, port.target_port, false}};
   if (service.resolution == Resolution::none) {
-    if (query.original.address.is_unspecified()) return {};
-    return {Target{query.original.address, {}, query.original.port}};
+    const bool listed = contains(service.addresses, query.original.address);
+    if (query.original.address.is_unspecified() || (!listed && !service.addresses.empty())) return {};
+    return {Target{query.original.address, {}, query.original.port, !listed}};
   }
   if (service.resolution == Resolution::static_ || service.hosts.empty() || service.hosts.front().front() == '*') {
     return {};

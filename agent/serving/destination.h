@@ -19,6 +19,7 @@ struct Target {
   std::optional<IpAddress> address;
   std::string name;  // when there is no address
   std::uint16_t port = 0;
+  bool is_original = false;  // the address is what the pod dialled, and no resource names it
 };
 
 // What the targets of a call follow from.
@@ -36,7 +37,7 @@ struct TargetQuery {
 //   by name, resolution NONE, DNS or DYNAMIC_DNS without endpoints: the name that was judged
 //   DNS, DNS_ROUND_ROBIN, STATIC with endpoints: the endpoints, with their port of the port's name; those in the same
 //     region, zone and subzone first, then the same zone, then the same region; in each group by weight
-//   by address, resolution NONE: the original destination
+//   by address, resolution NONE: the original destination, unless the service lists addresses and it is none of them
 //   TCP without a name, DNS without endpoints: the service's first host
 std::vector<Target> plan_targets(const TargetQuery& query);
 

@@ -41,8 +41,10 @@ net::Task<std::variant<net::Dialled, Refusal>> Upstreams::connect(TargetQuery qu
 
 net::Task<std::optional<Refusal>> Upstreams::add_addresses(const Target& target, const Service& service,
                                                            std::size_t max, std::vector<Endpoint>& endpoints) {
-  // What resources name by address is their author's word; what DNS answers is not.
+  // What resources name by address is their author's word; what DNS answers, or the pod dialled, is not.
   if (target.address) {
+    const auto why = target.is_original ? forbidden(*target.address, service, settings_) : std::nullopt;
+    if (why) co_return Refusal{Reason::address_forbidden, target.address->to_string() + ": " + *why};
     endpoints.push_back({*target.address, target.port});
     co_return std::nullopt;
   }

@@ -62,6 +62,13 @@ TEST_F(ChooseWay, a_rule_that_leads_to_the_host_itself_leads_to_no_gateway) {
   EXPECT_EQ(way(to("*.example.com")), way({})) << "the service's own name for it";
 }
 
+TEST_F(ChooseWay, directly_a_rule_cannot_lead_to_another_port) {
+  settings_.unrouted = settings::Unrouted::direct;
+  EXPECT_EQ(way(to("api.example.com", 443)), "direct by app/e tls[0]");
+  EXPECT_EQ(way(to("api.example.com", 8443)),
+            "nowhere: app/e tls[0] leads to another port or a subset, which only a gateway does");
+}
+
 TEST_F(ChooseWay, a_rule_that_leads_elsewhere_or_nowhere_denies) {
   EXPECT_EQ(way(to("other.example.org")),
             "nowhere: app/e tls[0] leads to other.example.org, which is no gateway in egress.gateways");

@@ -108,6 +108,25 @@ TEST_F(ChooseOutgoing, plain_calls_are_put_into_tls_by_destination_rule_and_tls_
   EXPECT_EQ(choose(Sniffed::http), "api.example.com:80 by default");
 }
 
+TEST_F(ChooseOutgoing, what_comes_in_the_clear_goes_to_a_port_for_tls_inside_tls_or_not_at_all) {
+  objects_.virtual_services = {leading_to("other.example.com", 8443)};
+  EXPECT_EQ(choose(Sniffed::http),
+            "nowhere: app/e http[0]: port 8443 is for TLS, and no DestinationRule of other.example.com begins it");
+  DestinationRule rule;
+  rule.object = {"app", "d", 0};
+  rule.host = "other.example.com";
+  rule.port_policies[8443].tls = ClientTls();
+  rule.port_policies[8443].tls->mode = ClientTlsMode::simple;
+  objects_.destination_rules = {rule};
+  EXPECT_EQ(choose(Sniffed::http), "other.example.com:8443 by app/e http[0] in TLS");
+}
+
+TEST_F(ChooseOutgoing, a_wildcard_destination_has_to_cover_the_name_that_was_called) {
+  objects_.services.push_back(service("wild", {"*.example.org"}, Protocol::tls, 443));
+  objects_.virtual_services = {leading_to("*.example.org")};
+  EXPECT_EQ(choose(), "nowhere: app/e tls[0]: destination *.example.org does not cover api.example.com");
+}
+
 TEST_F(ChooseOutgoing, a_subset_that_nobody_defines_leads_nowhere) {
   objects_.virtual_services = {leading_to("api.example.com", 0, "v1")};
   EXPECT_EQ(choose(), "nowhere: app/e tls[0]: no DestinationRule of api.example.com has subset v1");

@@ -34,6 +34,20 @@ TEST(HttpMatch, uri_is_compared_without_its_query) {
   EXPECT_EQ(mismatch(uri(Kind::regex, "([")), "uri") << "what is no regex matches nothing";
 }
 
+TEST(HttpMatch, a_path_that_the_server_would_read_otherwise_matches_no_uri) {
+  for (const auto* path :
+       {"/v1/../admin", "/v1/..", "/v1/./Users", "/v1/%2e%2E/admin", "/v1/.%2e/x", "/v1\\..\\admin"}) {
+    auto other = request;
+    other.path = path;
+    EXPECT_EQ(HttpMatcher(uri(Kind::prefix, "/")).first_mismatch(other), "uri") << path;
+  }
+  for (const auto* path : {"/v1/...", "/v1/..a", "/v1/a..", "/.well-known/x", "/v1/%2e%2ea"}) {
+    auto other = request;
+    other.path = path;
+    EXPECT_EQ(HttpMatcher(uri(Kind::prefix, "/")).first_mismatch(other), "") << path;
+  }
+}
+
 TEST(HttpMatch, case_counts_unless_told) {
   EXPECT_EQ(mismatch(uri(Kind::exact, "/V1/users")), "uri");
   EXPECT_EQ(mismatch(uri(Kind::exact, "/V1/users", true)), "");

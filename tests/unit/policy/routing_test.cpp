@@ -280,11 +280,11 @@ Call http_call(std::string_view path) {
   return Call(RouteKind::http, "api.example.com", 80).path(path);
 }
 
-TEST(MeshRouting, the_first_http_rule_that_matches_wins_and_catch_all_rules_come_last) {
+TEST(MeshRouting, the_first_http_rule_that_matches_wins_and_catch_all_rules_come_after_other_virtual_services) {
   const Mesh mesh(
       {Vs("app/e", {"api.example.com"}).created(1).http({}, {to("all")}).http({prefix("/a/")}, {to("a")}),
        Vs("app/f", {"api.example.com"}).created(2).http({prefix("/b/")}, {to("b")}).http({prefix("/")}, {to("late")})});
-  EXPECT_EQ(mesh(http_call("/a/x")), "app/e http[1] -> a");
+  EXPECT_EQ(mesh(http_call("/a/x")), "app/e http[0] -> all") << "behind a rule of its own that takes everything";
   EXPECT_EQ(mesh(http_call("/b/x")), "app/f http[0] -> b");
   EXPECT_EQ(mesh(http_call("/c")), "app/e http[0] -> all");
 }
@@ -402,8 +402,8 @@ DestinationRule rule(const std::string& host, ClientTlsMode mode) {
 }
 
 ClientTlsMode mode_of(const Routing& routing, std::string_view host, std::uint16_t port = 443,
-                      const std::string& subset = "", std::string_view from = "app") {
-  const auto policy = routing.traffic_policy(host, port, subset, from);
+                      const std::string& subset = "", const PolicyScope& scope = {"app", "app"}) {
+  const auto policy = routing.traffic_policy(host, port, subset, scope);
   return policy && policy->tls ? policy->tls->mode : ClientTlsMode::disable;
 }
 
@@ -411,9 +411,31 @@ TEST(TrafficPolicy, the_most_specific_visible_rule_counts) {
   auto hidden = rule("api.example.com", ClientTlsMode::mutual);
   hidden.export_to = {"team"};
   const Routing routing({}, {}, {rule("*.example.com", ClientTlsMode::simple), hidden}, Vantage::mesh());
-  EXPECT_EQ(mode_of(routing, "api.example.com", 443, "", "team"), ClientTlsMode::mutual);
+  EXPECT_EQ(mode_of(routing, "api.example.com", 443, "", {"team", "app"}), ClientTlsMode::mutual);
   EXPECT_EQ(mode_of(routing, "api.example.com"), ClientTlsMode::simple);
   EXPECT_EQ(mode_of(routing, "api.other.com"), ClientTlsMode::disable);
+}
+
+TEST(TrafficPolicy, the_pods_namespace_has_its_say_before_the_services_and_others_have_none) {
+  auto of_pods = rule("*.example.com", ClientTlsMode::mutual);
+  of_pods.object.namespace_name = "team";
+  auto of_strangers = rule("api.example.com", ClientTlsMode::disable);
+  of_strangers.object.namespace_name = "evil";
+  const Routing routing({}, {}, {rule("api.example.com", ClientTlsMode::simple), of_pods, of_strangers},
+                        Vantage::mesh());
+  EXPECT_EQ(mode_of(routing, "api.example.com", 443, "", {"team", "app"}), ClientTlsMode::mutual);
+  EXPECT_EQ(mode_of(routing, "api.example.com", 443, "", {"other", "app"}), ClientTlsMode::simple);
+  EXPECT_EQ(mode_of(routing, "api.example.com", 443, "", {"other", "another"}), ClientTlsMode::disable);
+}
+
+TEST(TrafficPolicy, a_workload_selector_chooses_gateways_of_its_namespace) {
+  auto one = rule("api.example.com", ClientTlsMode::simple);
+  one.object.namespace_name = "istio-system";
+  one.workload_selector = {{"istio", "egressgateway"}};
+  const Routing here({}, {}, {one}, Vantage::gateway({{"istio", "egressgateway"}}, "istio-system"));
+  const Routing other({}, {}, {one}, Vantage::gateway({{"istio", "ingressgateway"}}, "istio-system"));
+  EXPECT_EQ(mode_of(here, "api.example.com"), ClientTlsMode::simple);
+  EXPECT_EQ(mode_of(other, "api.example.com"), ClientTlsMode::disable);
 }
 
 TEST(TrafficPolicy, a_ports_policy_replaces_the_whole_and_a_subsets_fields_replace_theirs) {
@@ -424,12 +446,13 @@ TEST(TrafficPolicy, a_ports_policy_replaces_the_whole_and_a_subsets_fields_repla
   mutual.tls = client_tls(ClientTlsMode::mutual);
   one.subsets = {{"v1", {{"version", "v1"}}, mutual, {}}};
   const Routing routing({}, {}, {one}, Vantage::mesh());
-  EXPECT_FALSE(routing.traffic_policy("api.example.com", 8443, "", "app")->tls);
-  EXPECT_EQ(routing.traffic_policy("api.example.com", 8443, "", "app")->connect_timeout_ms, 6U);
+  EXPECT_FALSE(routing.traffic_policy("api.example.com", 8443, "", {"app", "app"})->tls);
+  EXPECT_EQ(routing.traffic_policy("api.example.com", 8443, "", {"app", "app"})->connect_timeout_ms, 6U);
   EXPECT_EQ(mode_of(routing, "api.example.com", 443, "v1"), ClientTlsMode::mutual);
-  EXPECT_EQ(routing.traffic_policy("api.example.com", 443, "v1", "app")->connect_timeout_ms, 5U);
-  EXPECT_FALSE(routing.traffic_policy("api.example.com", 443, "v2", "app")) << "a subset that nobody defined";
-  EXPECT_THAT(*routing.subset_labels("api.example.com", "v1", "app"), ElementsAre(testing::Pair("version", "v1")));
+  EXPECT_EQ(routing.traffic_policy("api.example.com", 443, "v1", {"app", "app"})->connect_timeout_ms, 5U);
+  EXPECT_FALSE(routing.traffic_policy("api.example.com", 443, "v2", {"app", "app"})) << "a subset that nobody defined";
+  EXPECT_THAT(*routing.subset_labels("api.example.com", "v1", {"app", "app"}),
+              ElementsAre(testing::Pair("version", "v1")));
 }
 
 // Why not

@@ -84,6 +84,19 @@ TEST(PlanTargets, begins_with_each_endpoint_as_often_as_its_weight_says) {
   EXPECT_EQ(plan(from, "a.example").size(), 2U) << "weight 0 is never dialled";
 }
 
+TEST(PlanTargets, takes_the_dialled_address_only_as_one_that_the_service_lists_or_one_to_be_guarded) {
+  auto from = entry(Resolution::none, Protocol::tcp, {"db.example"});
+  auto targets = plan_targets(from.query("", dialled, 0));
+  ASSERT_EQ(targets.size(), 1U);
+  EXPECT_TRUE(targets.front().is_original) << "nobody but the pod names it";
+  from.service.addresses = {*Cidr::parse("203.0.113.0/24")};
+  targets = plan_targets(from.query("", dialled, 0));
+  ASSERT_EQ(targets.size(), 1U);
+  EXPECT_FALSE(targets.front().is_original);
+  from.service.addresses = {*Cidr::parse("198.51.100.0/24")};
+  EXPECT_TRUE(plan_targets(from.query("", dialled, 0)).empty());
+}
+
 TEST(PlanTargets, begins_with_the_endpoints_nearest_to_its_locality) {
   auto from = entry(Resolution::static_, Protocol::tls, {"a.example"});
   from.service.endpoints = {{"203.0.113.1", {}, 1, "us/a", {}},
