@@ -102,7 +102,10 @@ bool Call::still_allowed(const Snapshot& snapshot) const {
   if (!judged_) return true;
   const auto now = request(*judged_);
   const auto verdict = snapshot.decide(now);
-  return verdict.allowed() && find_way(snapshot, now, verdict) == way_;
+  if (!verdict.allowed()) return false;
+  const auto way = find_way(snapshot, now, verdict);
+  // The next request takes its own way; the one that is being answered, or was the last, only needs one.
+  return way && (*judged_ == Sniffed::http || *way == way_);
 }
 
 void Call::cut(std::string_view why) {

@@ -69,8 +69,11 @@ std::vector<Target> endpoint_targets(const TargetQuery& query) {
   const auto distance = [&](const ServiceEndpoint* endpoint) {
     return shared_parts(endpoint->locality, query.locality);
   };
-  std::stable_sort(usable.begin(), usable.end(),
-                   [&](const auto* left, const auto* right) { return distance(left) > distance(right); });
+  std::sort(usable.begin(), usable.end(), [&](const auto* left, const auto* right) {
+    const auto left_shares = distance(left);
+    const auto right_shares = distance(right);
+    return left_shares != right_shares ? left_shares > right_shares : left < right;
+  });
   std::vector<Target> targets;
   targets.reserve(usable.size());
   for (auto from = usable.begin(); from != usable.end();) {
