@@ -19,6 +19,7 @@ bool is_exported(const Service& service, std::string_view namespace_name) {
 
 std::string port_list(const Service& service) {
   std::vector<std::string> ports;
+  ports.reserve(service.ports.size());
   for (const auto& port : service.ports) ports.push_back(std::to_string(port.number));
   return fmt::format("{}", fmt::join(ports, ", "));
 }

@@ -161,6 +161,7 @@ std::vector<std::pair<std::string_view, const Routing::Index::Entry*>> Routing::
 std::vector<std::pair<std::string_view, const DestinationRule*>> Routing::Index::places(
     const std::vector<DestinationRule>& rules) {
   std::vector<std::pair<std::string_view, const DestinationRule*>> all;
+  all.reserve(rules.size());
   for (const auto& rule : rules) all.emplace_back(rule.host, &rule);
   return all;
 }

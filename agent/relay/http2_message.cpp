@@ -144,6 +144,8 @@ bool Http1Answer::end_fields(bool end_of_answer) {
   }
   // RFC 9113 section 8.6: there is no upgrade.
   if (status_ < 100 || status_ == 101 || (status_ < 200 && end_of_answer)) return false;
+  // Interim heads that nobody has taken yet: so many and no more.
+  if (out_.size() > wire::max_head_bytes) return false;
   out_.append("HTTP/1.1 ").append(std::to_string(status_)).append(" \r\n").append(lines_);
   if (status_ < 200)
     out_ += "\r\n";

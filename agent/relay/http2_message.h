@@ -48,7 +48,8 @@ class Http1Answer {
   // The fields of one block, pseudo-header fields included. False: it is malformed or larger than
   // wire::max_head_bytes.
   bool add_field(std::string_view name, std::string_view value);
-  // The block is complete: an interim head, the head, or trailers. False: not here, or without status.
+  // The block is complete: an interim head, the head, or trailers. False: not here, without status, or behind interim
+  // heads of more than wire::max_head_bytes that were not taken.
   bool end_fields(bool end_of_answer);
   void add_content(ByteSpan content);
   void end();

@@ -23,6 +23,7 @@ nghttp2_nv view(const Field& field) {
 
 std::vector<nghttp2_nv> views(const std::vector<Field>& fields) {
   std::vector<nghttp2_nv> list;
+  list.reserve(fields.size());
   for (const auto& field : fields) list.push_back(view(field));
   return list;
 }

@@ -71,6 +71,7 @@ class References {
     });
     if (found != nullptr) return;
     std::vector<std::uint16_t> numbers;
+    numbers.reserve(ports.size());
     for (const auto& port : ports) numbers.push_back(port.number);
     world_.fail(service, "IST0101", path + ".port.number",
                 fmt::format("{} has no port {}; ServiceEntry {} has {}", destination.host, destination.port,
@@ -139,6 +140,7 @@ void check_gateway_names(World& world, const Located<VirtualService>& service) {
 const Located<Gateway>* suggest_gateway(const World& world, std::string_view name) {
   const auto own = name.substr(name.find('/') + 1);
   std::vector<std::string_view> names;
+  names.reserve(world.gateways.size());
   for (const auto& gateway : world.gateways) names.emplace_back(gateway->object.name);
   const auto similar = find_similar(own, names);
   for (const auto& gateway : world.gateways) {

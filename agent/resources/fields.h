@@ -59,8 +59,9 @@ struct Field {
   };
   std::string_view name;
   Type type = Type::text;
-  std::span<const Field> fields = {};
-  std::span<const std::string_view> choices = {};
+  // Initialisers, so that a table may leave them out (-Wmissing-field-initializers).
+  std::span<const Field> fields = {};              // NOLINT(readability-redundant-member-init)
+  std::span<const std::string_view> choices = {};  // NOLINT(readability-redundant-member-init)
 };
 
 // Reads the types of `fields`, and nothing else, from `reader`. Returns the names of those that are there.
