@@ -66,7 +66,7 @@ std::optional<Refusal> OutboundCall::decide(Sniffed sniffed) {
   reason_ = Reason::registered;
   decision_ = observe::Decision::allow;
   let_go_ = false;
-  const auto refusal = unreadable_ ? Refusal{*unreadable_, {}} : judge_and_route(sniffed);
+  auto refusal = unreadable_ ? Refusal{*unreadable_, {}} : judge_and_route(sniffed);
   way_ = refusal ? "" : key_of(chosen_);
   if (!refusal || !audit_only_) return refusal;
   let_go(refusal->reason);

@@ -16,7 +16,7 @@ struct SocketState {
   // Records that the socket would not take yet. OpenSSL is told that they are written: asked to write again later, it
   // breaks the connection when the peer wants new keys meanwhile. A peer that makes it write more while it reads
   // nothing is cut off.
-  std::vector<std::uint8_t> unsent = {};
+  std::vector<std::uint8_t> unsent = {};  // NOLINT(readability-redundant-member-init): it may be left out
   // What may be read until the loop has turned. A peer that never stops sending, be it records without data, would
   // keep its reader from ever waiting: when this is used up OpenSSL is told to wait.
   std::size_t budget = 0;
