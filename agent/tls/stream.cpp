@@ -188,7 +188,7 @@ class Handshake {
     auto stream = make(std::move(loaded), std::move(socket));
     if (!stream) co_return HandshakeError{false, "out of memory"};
     auto& state = *stream->state_;
-    if (auto problem = prepare_client(state, std::move(options))) co_return HandshakeError{false, std::move(*problem)};
+    if (auto problem = prepare_client(state, options)) co_return HandshakeError{false, std::move(*problem)};
     const bool timed_out = co_await run(*stream, timeout);
     if (::SSL_is_init_finished(state.ssl.get()) != 1) co_return HandshakeError{timed_out, explain(state, timed_out)};
     SessionCache::give_back(state.ssl.get());
@@ -216,16 +216,16 @@ class Handshake {
     auto state = std::make_unique<TlsStream::State>(std::move(loaded), std::move(socket));
     auto bio = make_socket_bio(state->bio_state);
     if (!state->ssl || !bio) return nullptr;
-    ::SSL_set_bio(state->ssl.get(), bio.get(), bio.get());
-    bio.release();
+    auto* owned = bio.release();
+    ::SSL_set_bio(state->ssl.get(), owned, owned);
     ::SSL_set_ex_data(state->ssl.get(), peer_check_index(), &state->check);
     return std::unique_ptr<TlsStream>(new TlsStream(std::move(state)));
   }
 
   // Why it cannot begin.
-  static std::optional<std::string> prepare_client(TlsStream::State& state, ConnectOptions options) {
+  static std::optional<std::string> prepare_client(TlsStream::State& state, const ConnectOptions& options) {
     auto* ssl = state.ssl.get();
-    auto& name = options.server_name;
+    const auto& name = options.server_name;
     ::SSL_set_connect_state(ssl);
     state.check.names = state.loaded->names;
     if (state.check.names.empty() && state.loaded->verify) {
