@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -10,7 +11,7 @@ namespace sluice {
 namespace {
 
 struct FileVersionTest : testing::Test {
-  const std::string path = testing::TempDir() + "file_version_test";
+  const std::string path = testing::TempDir() + "file_version_test." + std::to_string(::getpid());
   ~FileVersionTest() override { std::filesystem::remove_all(path); }
 };
 

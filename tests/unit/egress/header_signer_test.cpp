@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -30,7 +31,7 @@ std::string keys_yaml(const std::vector<std::string>& keys) {
 }
 
 struct HeaderSignerTest : testing::Test {
-  const std::string path = testing::TempDir() + "header_signer_test.yaml";
+  const std::string path = testing::TempDir() + "header_signer_test." + std::to_string(::getpid()) + ".yaml";
   wire::ProxyHeader header;
   std::unique_ptr<HeaderSigner> signer;
 

@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -129,7 +130,7 @@ TEST(NodeKeys, the_example_loads) {
 }
 
 TEST(NodeKeys, files_are_bounded_and_must_be_there) {
-  const auto path = testing::TempDir() + "node_keys_test.yaml";
+  const auto path = testing::TempDir() + "node_keys_test." + std::to_string(::getpid()) + ".yaml";
   std::ofstream(path) << "keys: [\"" << first << "\"]\n#" << std::string(64UL * 1024, 'x');
   const auto large = load_node_keys(path);
   ASSERT_FALSE(large);
