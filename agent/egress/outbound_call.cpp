@@ -38,20 +38,18 @@ net::Task<void> OutboundCall::serve(std::shared_ptr<const identity::PodTable> po
 
 bool OutboundCall::identify() {
   boost::system::error_code error;
-  const auto source = client_->socket().remote_endpoint(error);
-  const auto destination = error ? net::Tcp::endpoint() : client_->socket().local_endpoint(error);
   record_.protocol = "tcp";
-  record_.source = net::to_endpoint(source);
+  record_.source = net::peer_of(client_->socket());
   // The listener is transparent: our end of the connection has the address that the pod dialled.
-  record_.destination = net::to_endpoint(destination);
-  if (error) return false;
+  record_.destination = net::to_endpoint(client_->socket().local_endpoint(error));
+  if (error || !record_.source) return false;
+  auto process = identity::find_process(node_.kernel, *record_.source, *record_.destination);
+  record_.process = {process.pid, std::move(process.comm), std::move(process.exe), process.cgroup_id};
   const auto* pod = pods_->by_address(record_.source->address);
   if (!pod) return false;
   pod_namespace_ = pod->namespace_name;
   pod_labels_ = &pod->labels;
   record_.pod = observe::PodFacts{pod->namespace_name, pod->name, pod->uid, pod->service_account};
-  auto process = identity::find_process(node_.kernel, *record_.source, *record_.destination);
-  record_.process = {process.pid, std::move(process.comm), std::move(process.exe), process.cgroup_id};
   audit_only_ = is_audited(node_.settings.egress, pod_namespace_);
   return true;
 }

@@ -45,7 +45,7 @@ net::Task<void> ForwardedCall::serve() {
 
 net::Task<std::optional<Refusal>> ForwardedCall::meet_agent(std::vector<std::uint8_t>& behind) {
   boost::system::error_code error;
-  peer_ = net::to_endpoint(client_->socket().remote_endpoint(error));
+  peer_ = net::peer_of(client_->socket()).value_or(Endpoint());
   record_.protocol = "tcp";
   record_.source = peer_;
   record_.destination = net::to_endpoint(client_->socket().local_endpoint(error));

@@ -119,6 +119,15 @@ Task<bool> write_all(Tcp::socket& socket, ByteSpan bytes) {
   co_return !error;
 }
 
+std::optional<Endpoint> peer_of(Tcp::socket& socket) {
+  boost::system::error_code error;
+  auto peer = socket.local_endpoint(error);  // of the same family, and so of the same size
+  auto size = static_cast<socklen_t>(peer.size());
+  if (error || ::getsockopt(socket.native_handle(), SOL_SOCKET, SO_PEERNAME, peer.data(), &size) != 0)
+    return std::nullopt;
+  return to_endpoint(peer);
+}
+
 bool is_quiet(Tcp::socket& socket) {
   std::uint8_t byte = 0;
   return ::recv(socket.native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;

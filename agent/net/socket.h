@@ -67,6 +67,10 @@ Task<IoResult> read_some(Tcp::socket& socket, std::span<std::uint8_t> buffer);
 // Writes all of it; false when the connection broke before.
 Task<bool> write_all(Tcp::socket& socket, ByteSpan bytes);
 
+// The other end's address and port, also of a connection that was reset before it was accepted, which getpeername(2)
+// does not tell any more.
+std::optional<Endpoint> peer_of(Tcp::socket& socket);
+
 // True while a connection that nobody reads is open and silent: no byte, end or error is waiting.
 bool is_quiet(Tcp::socket& socket);
 

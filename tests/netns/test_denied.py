@@ -1,5 +1,6 @@
 """Denied calls: the client learns it at once in its own protocol, and one record says why. Each reason has a row."""
 import re
+import signal
 import socket
 import ssl
 import time
@@ -254,6 +255,29 @@ def test_protocol_not_allowed(lab, watch):
     done = lab.pod("a").run("ping", "-c", 1, "-W", 1, EVIL)
     assert done.code != 0
     watch.record(event="deny", reason="protocol_not_allowed", protocol="icmp")
+    watch.nothing_left()
+
+
+@pytest.mark.parametrize("how", ["reset", "finished"])
+def test_a_call_that_ended_before_it_was_accepted_is_told_with_its_process(lab, watch, how):
+    program = f"""
+import socket, struct
+sock = socket.create_connection(("{WEB}", 443))
+print(sock.getsockname()[1])
+if "{how}" == "reset":
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+sock.close()
+"""
+    lab.agent.send_signal(signal.SIGSTOP)
+    try:
+        done = lab.pod("a").run("/usr/bin/python3", "-c", program)
+    finally:
+        lab.agent.send_signal(signal.SIGCONT)
+    assert done.code == 0, done
+    denied = watch.record(event="deny", source=f"{lab.pod('a').ip4}:{done.out.strip()}")
+    assert denied["pod"]["name"] == "a" and denied["destination"] == f"{WEB}:443", denied
+    assert denied["process"]["pid"] == done.pid and denied["process"]["comm"] == "python3", denied
+    assert denied["reason"] == "hello_malformed", denied
     watch.nothing_left()
 
 
