@@ -43,7 +43,7 @@ bool OutboundCall::identify() {
   // The listener is transparent: our end of the connection has the address that the pod dialled.
   record_.destination = net::to_endpoint(client_->socket().local_endpoint(error));
   if (error || !record_.source) return false;
-  auto process = identity::find_process(node_.kernel, *record_.source, *record_.destination);
+  auto process = identity::take_process(node_.kernel, *record_.source, *record_.destination);
   record_.process = {process.pid, std::move(process.comm), std::move(process.exe), process.cgroup_id};
   const auto* pod = pods_->by_address(record_.source->address);
   if (!pod) return false;

@@ -16,8 +16,8 @@ std::string read_exe(std::int32_t pid) {
 
 }  // namespace
 
-Process find_process(const kernel::Interception& kernel, const Endpoint& source, const Endpoint& destination) {
-  const auto owner = kernel.owner(source, destination);
+Process take_process(const kernel::Interception& kernel, const Endpoint& source, const Endpoint& destination) {
+  const auto owner = kernel.take_owner(source, destination);
   if (!owner) return {};
   return {owner->pid, owner->comm, read_exe(owner->pid), owner->cgroup_id};
 }

@@ -16,6 +16,7 @@ struct Process {
   std::uint64_t cgroup_id = 0;
 };
 
-Process find_process(const kernel::Interception& kernel, const Endpoint& source, const Endpoint& destination);
+// To be asked once, when the connection is accepted: see kernel::Interception::take_owner.
+Process take_process(const kernel::Interception& kernel, const Endpoint& source, const Endpoint& destination);
 
 }  // namespace sluice::identity

@@ -42,5 +42,7 @@ class Denials {
 
 // The process with the socket of this cookie.
 std::optional<Owner> find_owner(const Tables& tables, std::uint64_t cookie);
+// The same for the last time: what is known of the socket goes.
+std::optional<Owner> take_owner(const Tables& tables, std::uint64_t cookie);
 
 }  // namespace sluice::kernel

@@ -188,15 +188,15 @@ std::vector<DenialCount> Interception::take_counts() {
   return state_->denials->take_counts();
 }
 
-std::optional<Owner> Interception::owner(const Endpoint& source, const Endpoint& destination) const {
+std::optional<Owner> Interception::take_owner(const Endpoint& source, const Endpoint& destination) const {
   sluice_tuple tuple{};
   tuple.source = to_kernel(source.address);
   tuple.destination = to_kernel(destination.address);
   tuple.source_port = source.port;
   tuple.destination_port = destination.port;
   tuple.protocol = IPPROTO_TCP;
-  const auto cookie = state_->tables.conns.find(tuple);
-  return cookie ? find_owner(state_->tables, *cookie) : std::nullopt;
+  const auto cookie = state_->tables.conns.take(tuple);
+  return cookie ? kernel::take_owner(state_->tables, *cookie) : std::nullopt;
 }
 
 RelayMark relay_mark() {

@@ -70,7 +70,7 @@ struct AttachedInterface {
   bool uplink = false;
 };
 
-// One owner calls it; only beat() and owner() may be called from any thread.
+// One owner calls it; only beat() and take_owner() may be called from any thread.
 class Interception {
  public:
   // In the network namespace of the calling thread. The programs of a predecessor are replaced by this process's at
@@ -110,8 +110,9 @@ class Interception {
   // Takes the counts of denials without an event.
   std::vector<DenialCount> take_counts();
 
-  // Who opened the TCP connection source -> destination, as the pod dialled it; nullopt when unknown.
-  std::optional<Owner> owner(const Endpoint& source, const Endpoint& destination) const;
+  // Who opened the TCP connection source -> destination, as the pod dialled it; nullopt when unknown. To be asked once,
+  // when the connection is accepted: the kernel forgets it then.
+  std::optional<Owner> take_owner(const Endpoint& source, const Endpoint& destination) const;
 
  private:
   struct State;

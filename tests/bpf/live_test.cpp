@@ -127,12 +127,32 @@ TEST_F(Live, the_owner_of_a_connection_is_its_process) {
     SCOPED_TRACE(family.name);
     const auto attempt = pod_connects({family.outside, 443});
     ASSERT_EQ(attempt.error, 0);
-    const auto owner = kernel_->owner(local_endpoint(attempt.fd.get()), {family.outside, 443});
+    const auto owner = kernel_->take_owner(local_endpoint(attempt.fd.get()), {family.outside, 443});
     ASSERT_TRUE(owner);
     EXPECT_EQ(owner->pid, ::getpid());
     EXPECT_EQ(owner->comm, "caller");
     EXPECT_EQ(owner->cgroup_id, cgroup_.id());
-    EXPECT_FALSE(kernel_->owner(local_endpoint(attempt.fd.get()), {family.outside, 444}));
+    EXPECT_FALSE(kernel_->take_owner(local_endpoint(attempt.fd.get()), {family.outside, 444}));
+  }
+}
+
+TEST_F(Live, the_owner_of_a_connection_is_known_after_its_end_and_told_once) {
+  const PinnedMap<sluice_tuple, std::uint64_t> conns(lab_.map_pin("conns"));
+  const PinnedMap<std::uint64_t, sluice_process> processes(lab_.map_pin("processes"));
+  for (const auto& family : families()) {
+    SCOPED_TRACE(family.name);
+    auto attempt = pod_connects({family.outside, 443});
+    ASSERT_EQ(attempt.error, 0);
+    const auto source = local_endpoint(attempt.fd.get());
+    const linger at_once = {.l_onoff = 1, .l_linger = 0};
+    ASSERT_EQ(::setsockopt(attempt.fd.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once), 0);
+    attempt.fd.reset();
+    const auto owner = kernel_->take_owner(source, {family.outside, 443});
+    ASSERT_TRUE(owner);
+    EXPECT_EQ(owner->pid, ::getpid());
+    EXPECT_FALSE(kernel_->take_owner(source, {family.outside, 443}));
+    EXPECT_TRUE(conns.keys().empty());
+    EXPECT_TRUE(processes.keys().empty());
   }
 }
 
@@ -143,7 +163,7 @@ TEST_F(Live, without_a_cgroup_the_owner_is_unknown) {
   done(kernel_->set_ports({{.port = 443, .any_address = true, .addresses = {}}}));
   const auto attempt = pod_connects({outside4, 443});
   ASSERT_EQ(attempt.error, 0);
-  EXPECT_FALSE(kernel_->owner(local_endpoint(attempt.fd.get()), {outside4, 443}));
+  EXPECT_FALSE(kernel_->take_owner(local_endpoint(attempt.fd.get()), {outside4, 443}));
 }
 
 TEST_F(Live, a_refused_connection_is_told_with_its_owner) {
