@@ -174,7 +174,7 @@ net::Task<std::optional<Refusal>> OutboundCall::begin_transport(const settings::
 
 net::Task<std::optional<Refusal>> OutboundCall::connect_direct() {
   const serving::TargetQuery query{verdict_.service, verdict_.port, host_, *record_.destination, pick_, {}, nullptr};
-  auto dialled = co_await upstreams_.connect(query, limits_.connect_timeout);
+  auto dialled = co_await dial(upstreams_, query, limits_.connect_timeout);
   if (auto* refusal = std::get_if<Refusal>(&dialled)) co_return std::move(*refusal);
   auto& [socket, endpoint] = std::get<net::Dialled>(dialled);
   record_.upstream = endpoint.to_string();

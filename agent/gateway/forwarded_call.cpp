@@ -174,7 +174,7 @@ net::Task<std::optional<Refusal>> ForwardedCall::connect() {
                                    outgoing_.subset};
   const auto timeout = outgoing_.policy.connect_timeout_ms ? net::Milliseconds(*outgoing_.policy.connect_timeout_ms)
                                                            : limits_.connect_timeout;
-  auto dialled = co_await upstreams_.connect(query, timeout);
+  auto dialled = co_await dial(upstreams_, query, timeout);
   if (auto* refusal = std::get_if<Refusal>(&dialled)) co_return std::move(*refusal);
   auto& [socket, endpoint] = std::get<net::Dialled>(dialled);
   record_.upstream = endpoint.to_string();

@@ -269,12 +269,26 @@ std::optional<Refusal> Call::decide_timed(Sniffed sniffed) {
   return refusal;
 }
 
+net::Task<std::variant<net::Dialled, Refusal>> Call::dial(Upstreams& upstreams, TargetQuery query,
+                                                          net::Milliseconds timeout) {
+  auto found = co_await upstreams.find(query);
+  if (was_cut()) co_return overtaken();
+  if (auto* refusal = std::get_if<Refusal>(&found)) co_return std::move(*refusal);
+  auto dialled = co_await Upstreams::dial(std::get<std::vector<Endpoint>>(std::move(found)), timeout);
+  if (was_cut()) co_return overtaken();
+  co_return std::move(dialled);
+}
+
+Refusal Call::overtaken() const {
+  return {parse_reason(cut_reason_).value_or(Reason::policy_changed), "while it was connected"};
+}
+
 net::Task<std::optional<Refusal>> Call::open_upstream() {
   auto refusal = co_await connect();
   // Policy, or the end of the process, was faster than the dial.
   if (was_cut()) {
     upstream_.reset();
-    refusal = Refusal{parse_reason(cut_reason_).value_or(Reason::policy_changed), "while it was connected"};
+    refusal = overtaken();
   }
   if (!refusal) refusal = record_allowed();
   co_return refusal;

@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "observe/audit.h"
@@ -64,6 +65,10 @@ class Call : public Live, private relay::HttpJudge {
 
   bool was_cut() const { return !cut_reason_.empty(); }
 
+  // Connects to where `query` leads outside. Nothing is sent there once the call was cut: it is refused then.
+  net::Task<std::variant<net::Dialled, Refusal>> dial(Upstreams& upstreams, TargetQuery query,
+                                                      net::Milliseconds timeout);
+
   // The request that policy judges, from the facts noted so far.
   Request request(Sniffed sniffed) const;
   // Judges by the worker's snapshot and remembers what was judged for later policies.
@@ -100,6 +105,8 @@ class Call : public Live, private relay::HttpJudge {
 
   // decide(), with the time it takes.
   std::optional<Refusal> decide_timed(Sniffed sniffed);
+  // Why an open_upstream() that was overtaken by cut() fails.
+  Refusal overtaken() const;
   // Connects and records; afterwards `upstream_` takes the call's first byte.
   net::Task<std::optional<Refusal>> open_upstream();
   // The open record (for the first request of a connection) or a request record (for later ones), handed to the kernel

@@ -18,7 +18,7 @@ Result<std::unique_ptr<Upstreams>> Upstreams::open(boost::asio::io_context& cont
   return std::unique_ptr<Upstreams>(new Upstreams(std::move(*resolver), settings));
 }
 
-net::Task<std::variant<net::Dialled, Refusal>> Upstreams::connect(TargetQuery query, net::Milliseconds timeout) {
+net::Task<std::variant<std::vector<Endpoint>, Refusal>> Upstreams::find(TargetQuery query) {
   query.locality = settings_.locality;
   const auto targets = plan_targets(query);
   Refusal refusal{Reason::upstream_refused, "the service has no address to dial: give it endpoints or a resolution"};
@@ -32,6 +32,11 @@ net::Task<std::variant<net::Dialled, Refusal>> Upstreams::connect(TargetQuery qu
     if (failed) refusal = *failed;
   }
   if (endpoints.empty()) co_return refusal;
+  co_return endpoints;
+}
+
+net::Task<std::variant<net::Dialled, Refusal>> Upstreams::dial(std::vector<Endpoint> endpoints,
+                                                               net::Milliseconds timeout) {
   auto dialled = co_await net::dial_any(std::move(endpoints), {.timeout = timeout, .max_attempts = max_addresses});
   if (const auto* error = std::get_if<net::DialError>(&dialled)) {
     co_return Refusal{reason_of(error->kind), error->message};

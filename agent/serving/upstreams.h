@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 #include <variant>
+#include <vector>
 
 #include "net/dial.h"
 #include "net/resolver.h"
@@ -24,12 +25,15 @@ class Upstreams {
   // `settings` outlives it.
   static Result<std::unique_ptr<Upstreams>> open(boost::asio::io_context& context, const settings::Outside& settings);
 
-  // Dials the targets of `query`, whose locality is filled in here. Of several targets no more than `max_names` are
-  // resolved and `max_addresses` dialled. Fails with dns_failure, address_forbidden, upstream_timeout or
+  // The addresses of the targets of `query`, whose locality is filled in here, never none: of several targets no more
+  // than `max_names` are resolved, and no more than `max_addresses` found. Fails with dns_failure, address_forbidden or
   // upstream_refused. What `query` points to lives as long as the task.
   static constexpr std::size_t max_names = 4;
   static constexpr std::size_t max_addresses = 6;
-  net::Task<std::variant<net::Dialled, Refusal>> connect(TargetQuery query, net::Milliseconds timeout);
+  net::Task<std::variant<std::vector<Endpoint>, Refusal>> find(TargetQuery query);
+  // Connects to the first of them that answers. Fails with upstream_timeout or upstream_refused.
+  static net::Task<std::variant<net::Dialled, Refusal>> dial(std::vector<Endpoint> endpoints,
+                                                             net::Milliseconds timeout);
 
  private:
   Upstreams(std::unique_ptr<net::Resolver> resolver, const settings::Outside& settings)

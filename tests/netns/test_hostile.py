@@ -85,6 +85,17 @@ spec:
   - {{number: 443, name: tls, protocol: TLS}}
   resolution: DNS
 """
+ONE_HOST = """
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: one-host, namespace: my-namespace}}
+spec:
+  hosts: ["{host}"]
+  location: MESH_EXTERNAL
+  ports:
+  - {{number: 443, name: tls, protocol: TLS}}
+  resolution: DNS
+"""
 _memory_kib = []  # of the gateway: what it had at first, then the most that each process of it ever had
 
 
@@ -663,6 +674,31 @@ def test_a_resolver_that_is_too_slow(lab, watch, gateway_settings):
     with resolver(lab, true_answer, delay_s=LOOKUP_TIMEOUT_MS / 1000 + 0.5):
         gateway_settings(resolvers=[f"127.0.0.1:{LIAR_PORT}"])
         denied_for(lab, watch, GOOD_HOST, "dns_failure", LOOKUP_TIMEOUT_MS + REFUSED_WITHIN_MS)
+        watch.nothing_left()
+
+
+def test_a_call_that_policy_takes_back_while_its_name_is_looked_up_never_leaves(lab, watch, gateway_settings):
+    name = "taken-back.example"
+    lab.apply("taken-back.yaml", ONE_HOST.format(host=name))
+    asked, released = threading.Event(), threading.Event()
+
+    def answer(query):
+        asked.set()
+        assert released.wait(LOOKUP_TIMEOUT_MS / 1000)
+        return true_answer(query)
+
+    with resolver(lab, answer):
+        gateway_settings(resolvers=[f"127.0.0.1:{LIAR_PORT}"])
+        with lab.pod("a").connect(WEB, 443) as sock:
+            sock.sendall(hello_bytes(name))
+            assert asked.wait(REFUSED_WITHIN_MS / 1000)
+            lab.apply("taken-back.yaml", None)
+            end_of(sock)
+            wait_for("the gateway to cut it", lambda: "policy changed: 1 connections cut" in lab.gateway.log_tail())
+            released.set()
+        assert watch.record(event="close", sni=name)["close_reason"] in ("policy_changed", "upstream_reset")
+        denied = watch.record("gateway", event="deny", sni=name)
+        assert denied["reason"] == "policy_changed" and "upstream" not in denied, denied
         watch.nothing_left()
 
 
