@@ -136,6 +136,37 @@ def test_a_removed_service_closes_what_it_had_allowed_and_nothing_else(lab, evil
         assert receive_all(unrelated).startswith(b"BYE 0 ")
 
 
+@pytest.fixture
+def audited(lab):
+    """Pod b, of a namespace in mode audit; calls leave the node directly, so that no gateway has a say."""
+    before = lab.agent.settings["egress"]
+    lab.agent.settings["egress"] = {**before, "audit_namespaces": ["other"], "unrouted": "direct"}
+    lab.agent.restart()
+    yield lab.pod("b")
+    lab.agent.settings["egress"] = before
+    lab.agent.restart()
+
+
+def test_in_mode_audit_a_removed_service_closes_nothing(lab, evil_file, audited, watch):
+    evil_file.write_text(service_entry("evil", "evil.example"))
+    allowed_soon(lab, "evil.example")
+    kept, doomed = (pod.tls(EVIL, "evil.example") for pod in (audited, lab.pod("a")))
+    opened = watch.record(event="open", pod__name="b", verdict="allow")
+    evil_file.unlink()
+    try:
+        doomed.sock.settimeout(5)
+        assert receive_all(doomed.sock) == b""
+    except ConnectionResetError:
+        pass
+    assert watch.record(event="close", pod__name="a", close_reason="policy_changed")
+    assert b"served evil.example at " in kept.get("evil.example")
+    kept.sock.close()
+    assert audited.tls(EVIL, "evil.example").served_names() == ["evil.example"]
+    watch.record(event="open", verdict="would_deny", reason="host_not_registered", pod__name="b")
+    closed = watch.record(event="close", id=opened["id"])
+    assert closed["close_reason"] == "finished" and closed["verdict"] == "allow", closed
+
+
 def test_changes_drop_no_call_of_others(lab, evil_file):
     failures, calls, stop = [], [0], threading.Event()
 

@@ -558,6 +558,43 @@ def test_the_next_request_of_an_open_connection_follows_the_new_route(lab, secon
     assert not watch.seen_outside(b"/a/3")
 
 
+@pytest.fixture(params=["agent", "gateway"])
+def own_resources(lab, request):
+    """A daemon, and a directory that it alone reads besides."""
+    daemon = lab.daemons()[request.param]
+    before, own = daemon.settings["resources"], lab.directory / f"of-the-{request.param}"
+    own.mkdir()
+    daemon.settings["resources"] = {"files": [*before["files"], str(own)]}
+    daemon.restart()
+    yield daemon, own
+    daemon.settings["resources"] = before
+    daemon.restart()
+
+
+def dials(watch):
+    """How often the agent called the gateway, and the gateway the outside."""
+    return len([p for p in watch.at_gateway() if is_syn(p) and p.dport == 15443]), len(watch.upstream_calls())
+
+
+def test_a_kept_alive_connection_does_not_outlive_the_policy_it_was_dialled_by(lab, watch, own_resources):
+    daemon, own = own_resources
+    set_unrouted(lab)
+    lab.apply("seed.yaml", SEED)
+    limits = {"connectionPool": {"tcp": {"connectTimeout": "1s"}}}
+    rule = resource("DestinationRule", "plain", "my-namespace", host="plain.example", trafficPolicy=limits)
+    with lab.pod("a").connect("203.0.113.13", 80) as sock:
+        assert [ask(sock, path)[0] for path in ("/1", "/2")] == [200, 200]
+        assert dials(watch) == (1, 1)
+        before = daemon.status()["policy"]["generation"]
+        (own / "rule.yaml").write_text(text_of([rule]))
+        wait_for("the rule to be read", lambda: daemon.status()["policy"]["generation"] > before)
+        assert [ask(sock, path)[0] for path in ("/3", "/4")] == [200, 200]
+        assert dials(watch) == (2 if daemon is lab.agent else 1, 2)
+    opened = watch.record(event="open", http__path="/1")
+    for path in ("/2", "/3", "/4"):
+        watch.record(event="request", id=opened["id"], http__path=path)
+
+
 # By address
 
 
