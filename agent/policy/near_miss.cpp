@@ -6,16 +6,12 @@
 #include <algorithm>
 #include <optional>
 
+#include "policy/export_to.h"
 #include "policy/host_match.h"
 #include "policy/port_index.h"
 
 namespace sluice {
 namespace {
-
-bool is_exported(const Service& service, std::string_view namespace_name) {
-  const auto& names = service.export_to;
-  return names.empty() || std::find(names.begin(), names.end(), namespace_name) != names.end();
-}
 
 std::string port_list(const Service& service) {
   std::vector<std::string> ports;
@@ -32,7 +28,7 @@ bool speaks(Sniffed sniffed, PortKind kind) {
 
 // What keeps a service whose host matches from allowing the call.
 std::string lack(const Service& service, const Request& request) {
-  if (!is_exported(service, request.pod_namespace)) {
+  if (!is_exported_to(service.export_to, request.pod_namespace)) {
     return fmt::format("is not exported to namespace {} (exportTo {})", request.pod_namespace,
                        fmt::join(service.export_to, ", "));
   }

@@ -9,6 +9,7 @@
 #include <tuple>
 #include <utility>
 
+#include "policy/export_to.h"
 #include "policy/gateway_binding.h"
 #include "policy/host_match.h"
 #include "policy/host_multimap.h"
@@ -26,10 +27,6 @@ std::vector<Object> oldest_first(std::vector<Object> objects) {
     return key(left) < key(right);
   });
   return objects;
-}
-
-bool is_exported(const std::vector<std::string>& export_to, std::string_view namespace_name) {
-  return export_to.empty() || std::find(export_to.begin(), export_to.end(), namespace_name) != export_to.end();
 }
 
 bool holds_all(const Labels& labels, const Labels& wanted) {
@@ -167,7 +164,7 @@ std::vector<std::pair<std::string_view, const DestinationRule*>> Routing::Index:
 }
 
 bool Routing::Index::is_visible(const Entry& entry, const RouteQuery& query) const {
-  return is_exported(entry.service->export_to, vantage.is_mesh ? query.pod_namespace : vantage.namespace_name);
+  return is_exported_to(entry.service->export_to, vantage.is_mesh ? query.pod_namespace : vantage.namespace_name);
 }
 
 bool Routing::Index::is_bound(const Entry& entry, RouteKind kind,
@@ -317,7 +314,7 @@ Route Routing::Index::route_http(const RouteQuery& query) const {
 
 bool Routing::Index::applies(const DestinationRule& rule, const PolicyScope& scope) const {
   const bool exported =
-      is_exported(rule.export_to, scope.pod_namespace) || is_exported(rule.export_to, vantage.namespace_name);
+      is_exported_to(rule.export_to, scope.pod_namespace) || is_exported_to(rule.export_to, vantage.namespace_name);
   if (!exported || rule.workload_selector.empty() || vantage.is_mesh) return exported;
   return rule.object.namespace_name == vantage.namespace_name && holds_all(vantage.labels, rule.workload_selector);
 }

@@ -10,7 +10,7 @@
 #include <type_traits>
 #include <vector>
 
-#include "resources/export_to.h"
+#include "policy/export_to.h"
 #include "resources/fields.h"
 #include "resources/host_table.h"
 #include "resources/registry.h"

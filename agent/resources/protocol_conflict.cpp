@@ -7,7 +7,7 @@
 #include <unordered_map>
 #include <utility>
 
-#include "resources/export_to.h"
+#include "policy/export_to.h"
 
 namespace sluice::resources {
 namespace {

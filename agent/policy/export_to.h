@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-namespace sluice::resources {
+namespace sluice {
 
 using ExportTo = std::vector<std::string>;
 
@@ -25,4 +25,4 @@ inline bool exports_overlap(const ExportTo& left, const ExportTo& right) {
   return std::find_first_of(left.begin(), left.end(), right.begin(), right.end()) != left.end();
 }
 
-}  // namespace sluice::resources
+}  // namespace sluice
