@@ -33,13 +33,6 @@ std::optional<std::string> intersect(const std::string& left, const std::string&
   return std::nullopt;
 }
 
-bool is_selected(const Gateway& gateway, const Labels& labels) {
-  return std::all_of(gateway.selector.begin(), gateway.selector.end(), [&](const auto& label) {
-    const auto found = labels.find(label.first);
-    return found != labels.end() && found->second == label.second;
-  });
-}
-
 template <typename Rules>
 bool any_match_names(const Rules& rules, const std::string& gateway) {
   for (const auto& rule : rules) {
@@ -66,7 +59,7 @@ std::vector<BoundServer> bind_servers(const std::vector<Gateway>& gateways, cons
   std::vector<BoundServer> bound;
   for (const auto& gateway : gateways) {
     const auto name = gateway.object.to_string();
-    if (!names(service, name) || !is_selected(gateway, labels)) continue;
+    if (!names(service, name) || !has_labels(labels, gateway.selector)) continue;
     for (const auto& server : gateway.servers) {
       const auto kinds = kinds_of(server);
       if (kinds == 0) continue;

@@ -10,11 +10,10 @@
 #include <vector>
 
 #include "base/ip.h"
+#include "policy/labels.h"
 #include "policy/service.h"
 
 namespace sluice {
-
-using Labels = std::map<std::string, std::string>;
 
 // Who an object is, and its age: every list of objects is sorted by it, oldest first (creation, name, namespace).
 struct ObjectName {

@@ -29,13 +29,6 @@ std::vector<Object> oldest_first(std::vector<Object> objects) {
   return objects;
 }
 
-bool holds_all(const Labels& labels, const Labels& wanted) {
-  return std::all_of(wanted.begin(), wanted.end(), [&](const auto& label) {
-    const auto found = labels.find(label.first);
-    return found != labels.end() && found->second == label.second;
-  });
-}
-
 constexpr std::string_view list_name(RouteKind kind) {
   return kind == RouteKind::tls ? "tls" : kind == RouteKind::http ? "http" : "tcp";
 }
@@ -183,7 +176,7 @@ std::string_view Routing::Index::source_mismatch(const Labels& labels, const std
   if (!vantage.is_mesh) return {};
   if (!namespace_name.empty() && namespace_name != query.pod_namespace) return "sourceNamespace is another";
   if (labels.empty()) return {};
-  return query.pod_labels && holds_all(*query.pod_labels, labels) ? "" : "the pod does not have the sourceLabels";
+  return query.pod_labels && has_labels(*query.pod_labels, labels) ? "" : "the pod does not have the sourceLabels";
 }
 
 std::string_view Routing::Index::mismatch(const Entry& entry, RouteKind kind, const ConnectionMatch& match,
@@ -316,7 +309,7 @@ bool Routing::Index::applies(const DestinationRule& rule, const PolicyScope& sco
   const bool exported =
       is_exported_to(rule.export_to, scope.pod_namespace) || is_exported_to(rule.export_to, vantage.namespace_name);
   if (!exported || rule.workload_selector.empty() || vantage.is_mesh) return exported;
-  return rule.object.namespace_name == vantage.namespace_name && holds_all(vantage.labels, rule.workload_selector);
+  return rule.object.namespace_name == vantage.namespace_name && has_labels(vantage.labels, rule.workload_selector);
 }
 
 const DestinationRule* Routing::Index::find_destination_rule(std::string_view host, const PolicyScope& scope) const {

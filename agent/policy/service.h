@@ -3,12 +3,12 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "base/ip.h"
+#include "policy/labels.h"
 
 namespace sluice {
 
@@ -39,7 +39,7 @@ struct ServiceEndpoint {
   std::vector<std::pair<std::string, std::uint16_t>> ports;  // port name -> port, overrides target_port
   std::uint32_t weight = 1;
   std::string locality;  // "region/zone/subzone", the later parts optional
-  std::map<std::string, std::string> labels;
+  Labels labels;
 };
 
 struct Service {

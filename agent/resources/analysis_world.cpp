@@ -25,10 +25,6 @@ void sort_by_age(std::vector<Located<T>>& list) {
             [](const auto& a, const auto& b) { return age_of(*a.object) < age_of(*b.object); });
 }
 
-bool is_subset(const Labels& small, const Labels& large) {
-  return std::includes(large.begin(), large.end(), small.begin(), small.end());
-}
-
 }  // namespace
 
 std::string MatchPlace::path() const {
@@ -78,7 +74,7 @@ bool is_cluster_host(std::string_view host) {
 }
 
 bool selectors_overlap(const Labels& left, const Labels& right) {
-  return is_subset(left, right) || is_subset(right, left);
+  return has_labels(left, right) || has_labels(right, left);
 }
 
 bool is_mesh(const VirtualService& service) {

@@ -38,13 +38,6 @@ std::size_t shared_parts(std::string_view left, std::string_view right) {
   return parts;
 }
 
-bool has_labels(const ServiceEndpoint& endpoint, const Labels* wanted) {
-  return wanted == nullptr || std::all_of(wanted->begin(), wanted->end(), [&](const auto& label) {
-           const auto found = endpoint.labels.find(label.first);
-           return found != endpoint.labels.end() && found->second == label.second;
-         });
-}
-
 // Brings the one that `pick` falls on by weight to the front, the rest behind it as places to go on to.
 void rotate_by_weight(std::span<const ServiceEndpoint*> group, std::uint64_t pick) {
   std::uint64_t total = 0;
@@ -60,7 +53,7 @@ std::vector<Target> endpoint_targets(const TargetQuery& query) {
   std::vector<const ServiceEndpoint*> usable;
   std::uint64_t total = 0;
   for (const auto& endpoint : query.service->endpoints) {
-    if (!has_labels(endpoint, query.subset)) continue;
+    if (query.subset != nullptr && !has_labels(endpoint.labels, *query.subset)) continue;
     usable.push_back(&endpoint);
     total += endpoint.weight;
   }
