@@ -99,6 +99,10 @@ std::string Cidr::to_string() const {
   return address_.to_string() + "/" + std::to_string(length());
 }
 
+bool contains(std::span<const Cidr> ranges, const IpAddress& address) {
+  return std::any_of(ranges.begin(), ranges.end(), [&](const Cidr& range) { return range.contains(address); });
+}
+
 std::string Endpoint::to_string() const {
   const auto text = address.to_string();
   return (address.is_v4() ? text : "[" + text + "]") + ":" + std::to_string(port);

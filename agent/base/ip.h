@@ -60,6 +60,9 @@ class Cidr {
   unsigned mapped_length_ = 128;
 };
 
+// Is the address in any of them?
+bool contains(std::span<const Cidr> ranges, const IpAddress& address);
+
 // An address and a port (host byte order).
 struct Endpoint {
   IpAddress address;

@@ -62,11 +62,8 @@ net::Task<std::optional<Refusal>> ForwardedCall::meet_agent(std::vector<std::uin
 std::optional<Refusal> ForwardedCall::meet_raw_client() {
   // The address that the pod dialled is not known, the port is what this listener stands for.
   record_.destination = Endpoint{IpAddress(), listen_.service_port};
-  const auto& networks = listen_.unsigned_from;
-  const bool listed =
-      std::any_of(networks.begin(), networks.end(), [&](const Cidr& cidr) { return cidr.contains(peer_.address); });
-  if (!listed) return denied(fmt::format("{} is not in unsigned_from of this listener", peer_.address.to_string()));
-  return std::nullopt;
+  if (contains(listen_.unsigned_from, peer_.address)) return std::nullopt;
+  return denied(fmt::format("{} is not in unsigned_from of this listener", peer_.address.to_string()));
 }
 
 net::Task<std::optional<Refusal>> ForwardedCall::begin_transport() {

@@ -2,16 +2,10 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-
 #include "tls/digest.h"
 
 namespace sluice::gateway {
 namespace {
-
-bool contains(const std::vector<Cidr>& ranges, const IpAddress& address) {
-  return std::any_of(ranges.begin(), ranges.end(), [&](const Cidr& range) { return range.contains(address); });
-}
 
 std::string find_wrong_time(std::uint64_t signed_ms, std::uint64_t now_ms, std::uint64_t age_ms) {
   if (now_ms > signed_ms && now_ms - signed_ms > age_ms) {

@@ -187,9 +187,9 @@ std::string_view Routing::Index::mismatch(const Entry& entry, RouteKind kind, co
                                     [&](const std::string& host) { return host_matches(host, query.host); });
   if (!match.sni_hosts.empty() && !sni_fits) return "none of sniHosts matches";
   if (!vantage.is_mesh) return {};
-  const bool subnet_fits = std::any_of(match.destination_subnets.begin(), match.destination_subnets.end(),
-                                       [&](const Cidr& subnet) { return subnet.contains(query.destination); });
-  if (!match.destination_subnets.empty() && !subnet_fits) return "the address is in none of destinationSubnets";
+  if (!match.destination_subnets.empty() && !contains(match.destination_subnets, query.destination)) {
+    return "the address is in none of destinationSubnets";
+  }
   return source_mismatch(match.source_labels, match.source_namespace, query);
 }
 

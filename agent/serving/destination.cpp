@@ -8,10 +8,6 @@
 namespace sluice::serving {
 namespace {
 
-bool contains(const std::vector<Cidr>& cidrs, const IpAddress& address) {
-  return std::any_of(cidrs.begin(), cidrs.end(), [&](const Cidr& cidr) { return cidr.contains(address); });
-}
-
 Target make_target(const std::string& address_or_name, std::uint16_t port) {
   const auto address = IpAddress::parse(address_or_name);
   return {address, address ? std::string() : address_or_name, port, false};
