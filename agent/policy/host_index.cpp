@@ -3,6 +3,7 @@
 #include <cstring>
 #include <random>
 
+#include "base/spread.h"
 #include "policy/host_match.h"
 
 namespace sluice {
@@ -17,13 +18,6 @@ constexpr std::uint64_t modulus = (std::uint64_t{1} << 61) - 1;
 std::uint64_t random_base() {
   std::random_device device;
   return std::uniform_int_distribution<std::uint64_t>(std::uint64_t{1} << 32, modulus - 1)(device);
-}
-
-// Spreads the hash over all 64 bits (the finaliser of SplitMix64, a bijection).
-std::uint64_t spread(std::uint64_t value) {
-  value = (value ^ value >> 30) * 0xbf58476d1ce4e5b9ULL;
-  value = (value ^ value >> 27) * 0x94d049bb133111ebULL;
-  return value ^ value >> 31;
 }
 
 }  // namespace

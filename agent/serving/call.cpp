@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/clock.h"
+#include "base/spread.h"
 #include "observe/audit_line.h"
 #include "relay/refusal.h"
 
@@ -20,13 +21,6 @@ std::string_view name_of(Sniffed sniffed) {
     default:
       return "tcp";
   }
-}
-
-// Every bit of the clock on every bit of the result (the finaliser of SplitMix64).
-std::uint64_t spread(std::uint64_t value) {
-  value = (value ^ value >> 30) * 0xbf58476d1ce4e5b9ULL;
-  value = (value ^ value >> 27) * 0x94d049bb133111ebULL;
-  return value ^ value >> 31;
 }
 
 // The field lines of a request head, between its first line and the empty one.
