@@ -27,7 +27,6 @@ std::uint8_t kinds_of(const GatewayServer& server) {
 
 // The narrower of two names that overlap (pkg/config/host/names.go, Intersection).
 std::optional<std::string> intersect(const std::string& left, const std::string& right) {
-  if (left == right) return left;
   if (host_covers(left, right)) return right;
   if (host_covers(right, left)) return left;
   return std::nullopt;
@@ -77,7 +76,7 @@ std::vector<BoundServer> bind_servers(const std::vector<Gateway>& gateways, cons
 bool serves_host(const BoundServer& server, std::string_view host, const std::vector<std::string>& service_hosts) {
   if (!host.empty()) return host_matches(server.host, host);
   return std::any_of(service_hosts.begin(), service_hosts.end(),
-                     [&](const std::string& one) { return intersect(server.host, one).has_value(); });
+                     [&](const std::string& one) { return hosts_overlap(server.host, one); });
 }
 
 }  // namespace sluice
