@@ -101,7 +101,7 @@ bool OutboundCall::wants_tls(const Snapshot& snapshot, const Verdict& verdict) c
   if (is_tls(verdict.port->protocol)) return false;
   const auto& name = host_.empty() ? verdict.service->hosts.front() : host_;
   const PolicyScope scope{pod_namespace_, verdict.service->namespace_name};
-  const auto policy = snapshot.routing().traffic_policy(name, verdict.port->number, "", scope);
+  const auto policy = snapshot.destination_rules().traffic_policy(name, verdict.port->number, "", scope);
   return policy && policy->tls && policy->tls->mode != ClientTlsMode::disable;
 }
 

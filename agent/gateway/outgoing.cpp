@@ -58,10 +58,10 @@ std::variant<Outgoing, NoOutgoing> choose_outgoing(const Snapshot& snapshot, con
   if (!is_tls(outgoing.port->protocol) && !is_http(outgoing.port->protocol)) outgoing.host.clear();
   const auto name = name_of(outgoing);
   const PolicyScope scope{request.pod_namespace, outgoing.service->namespace_name};
-  const auto policy = snapshot.routing().traffic_policy(name, outgoing.port->number, subset, scope);
+  const auto policy = snapshot.destination_rules().traffic_policy(name, outgoing.port->number, subset, scope);
   if (!policy) return refuse(route, fmt::format("no DestinationRule of {} has subset {}", name, subset));
   outgoing.policy = *policy;
-  if (!subset.empty()) outgoing.subset = snapshot.routing().subset_labels(name, subset, scope);
+  if (!subset.empty()) outgoing.subset = snapshot.destination_rules().subset_labels(name, subset, scope);
   if (!outgoing.is_tls_call && is_tls(outgoing.port->protocol) && !outgoing.origination()) {
     return refuse(
         route, fmt::format("port {} is for TLS, and no DestinationRule of {} begins it", outgoing.port->number, name));

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <optional>
 #include <span>
-#include <tuple>
 #include <utility>
 
 #include "policy/export_to.h"
@@ -14,20 +13,10 @@
 #include "policy/host_match.h"
 #include "policy/host_multimap.h"
 #include "policy/near_miss.h"
+#include "policy/oldest_first.h"
 
 namespace sluice {
 namespace {
-
-template <typename Object>
-std::vector<Object> oldest_first(std::vector<Object> objects) {
-  std::sort(objects.begin(), objects.end(), [](const Object& left, const Object& right) {
-    const auto key = [](const Object& one) {
-      return std::tie(one.object.created, one.object.name, one.object.namespace_name);
-    };
-    return key(left) < key(right);
-  });
-  return objects;
-}
 
 constexpr std::string_view list_name(RouteKind kind) {
   return kind == RouteKind::tls ? "tls" : kind == RouteKind::http ? "http" : "tcp";
@@ -49,8 +38,7 @@ struct Routing::Index {
     std::uint32_t match = 0;
   };
 
-  Index(std::vector<Gateway> its_gateways, std::vector<VirtualService> its_services,
-        std::vector<DestinationRule> its_rules, Vantage its_vantage);
+  Index(const std::vector<Gateway>& gateways, std::vector<VirtualService> its_services, Vantage its_vantage);
 
   Route route_tls(const RouteQuery& query) const;
   Route route_tcp(const RouteQuery& query) const;
@@ -67,8 +55,6 @@ struct Routing::Index {
   bool is_visible(const Entry& entry, const RouteQuery& query) const;
   bool is_bound(const Entry& entry, RouteKind kind, const std::optional<std::vector<std::string>>& of_match,
                 const RouteQuery& query) const;
-  const DestinationRule* find_destination_rule(std::string_view host, const PolicyScope& scope) const;
-  bool applies(const DestinationRule& rule, const PolicyScope& scope) const;
 
   std::optional<std::string> miss_of_service(const Entry& entry, const RouteQuery& query) const;
   void add_rule_misses(const Entry& entry, const RouteQuery& query, std::vector<RouteMiss>& misses) const;
@@ -77,36 +63,28 @@ struct Routing::Index {
   static std::vector<std::pair<std::string_view, RulePlace>> tls_places(const std::vector<Entry>& entries);
   static std::vector<std::pair<std::string_view, const Entry*>> places(const std::vector<Entry>& entries,
                                                                        bool (*has_rules)(const VirtualService&));
-  static std::vector<std::pair<std::string_view, const DestinationRule*>> places(
-      const std::vector<DestinationRule>& rules);
 
   const Vantage vantage;
-  const std::vector<Gateway> gateways;
   const std::vector<VirtualService> services;  // oldest first
-  const std::vector<DestinationRule> destination_rules;
   const std::vector<Entry> entries;
   const HostMultimap<RulePlace> tls;
   const HostMultimap<const Entry*> http;
   const HostMultimap<const Entry*> tcp;
-  const HostMultimap<const DestinationRule*> rules_by_host;
 
  private:
-  std::vector<Entry> make_entries() const;
+  std::vector<Entry> make_entries(const std::vector<Gateway>& gateways) const;
 };
 
-Routing::Index::Index(std::vector<Gateway> its_gateways, std::vector<VirtualService> its_services,
-                      std::vector<DestinationRule> its_rules, Vantage its_vantage)
+Routing::Index::Index(const std::vector<Gateway>& gateways, std::vector<VirtualService> its_services,
+                      Vantage its_vantage)
     : vantage(std::move(its_vantage)),
-      gateways(oldest_first(std::move(its_gateways))),
       services(oldest_first(std::move(its_services))),
-      destination_rules(oldest_first(std::move(its_rules))),
-      entries(make_entries()),
+      entries(make_entries(gateways)),
       tls(tls_places(entries)),
       http(places(entries, [](const VirtualService& service) { return !service.http.empty(); })),
-      tcp(places(entries, [](const VirtualService& service) { return !service.tcp.empty(); })),
-      rules_by_host(places(destination_rules)) {}
+      tcp(places(entries, [](const VirtualService& service) { return !service.tcp.empty(); })) {}
 
-std::vector<Routing::Index::Entry> Routing::Index::make_entries() const {
+std::vector<Routing::Index::Entry> Routing::Index::make_entries(const std::vector<Gateway>& gateways) const {
   std::vector<Entry> made;
   made.reserve(services.size());
   for (const auto& service : services) {
@@ -145,14 +123,6 @@ std::vector<std::pair<std::string_view, const Routing::Index::Entry*>> Routing::
     if (!has_rules(*entry.service)) continue;
     for (const auto& host : entry.service->hosts) all.emplace_back(host, &entry);
   }
-  return all;
-}
-
-std::vector<std::pair<std::string_view, const DestinationRule*>> Routing::Index::places(
-    const std::vector<DestinationRule>& rules) {
-  std::vector<std::pair<std::string_view, const DestinationRule*>> all;
-  all.reserve(rules.size());
-  for (const auto& rule : rules) all.emplace_back(rule.host, &rule);
   return all;
 }
 
@@ -305,27 +275,6 @@ Route Routing::Index::route_http(const RouteQuery& query) const {
   return {};
 }
 
-bool Routing::Index::applies(const DestinationRule& rule, const PolicyScope& scope) const {
-  const bool exported =
-      is_exported_to(rule.export_to, scope.pod_namespace) || is_exported_to(rule.export_to, vantage.namespace_name);
-  if (!exported || rule.workload_selector.empty() || vantage.is_mesh) return exported;
-  return rule.object.namespace_name == vantage.namespace_name && has_labels(vantage.labels, rule.workload_selector);
-}
-
-const DestinationRule* Routing::Index::find_destination_rule(std::string_view host, const PolicyScope& scope) const {
-  constexpr std::string_view root_namespace = "istio-system";
-  const auto patterns = rules_by_host.match(host);
-  for (const std::string_view owner :
-       {std::string_view(vantage.namespace_name), scope.pod_namespace, scope.service_namespace, root_namespace}) {
-    for (const auto id : patterns.ids()) {
-      for (const auto* rule : rules_by_host.entries(id)) {
-        if (rule->object.namespace_name == owner && applies(*rule, scope)) return rule;
-      }
-    }
-  }
-  return nullptr;
-}
-
 std::string Routing::Index::unbound_text(const Entry& entry, const RouteQuery& query) const {
   const auto names = fmt::format("{}", fmt::join(entry.service->gateways, ", "));
   if (vantage.is_mesh)
@@ -406,10 +355,8 @@ void Routing::Index::add_rule_misses(const Entry& entry, const RouteQuery& query
     misses.push_back({name, fmt::format("it has no {} rule for this call", list_name(query.kind))});
 }
 
-Routing::Routing(std::vector<Gateway> gateways, std::vector<VirtualService> virtual_services,
-                 std::vector<DestinationRule> destination_rules, Vantage vantage)
-    : index_(std::make_unique<const Index>(std::move(gateways), std::move(virtual_services),
-                                           std::move(destination_rules), std::move(vantage))) {}
+Routing::Routing(const std::vector<Gateway>& gateways, std::vector<VirtualService> virtual_services, Vantage vantage)
+    : index_(std::make_unique<const Index>(gateways, std::move(virtual_services), std::move(vantage))) {}
 Routing::~Routing() = default;
 
 Route Routing::route(const RouteQuery& query) const {
@@ -437,44 +384,6 @@ std::vector<RouteMiss> Routing::misses(const RouteQuery& query) const {
       index_->add_rule_misses(entry, query, misses);
   }
   return misses;
-}
-
-std::optional<TrafficPolicy> Routing::traffic_policy(std::string_view host, std::uint16_t port,
-                                                     const std::string& subset, const PolicyScope& scope) const {
-  const auto* rule = index_->find_destination_rule(host, scope);
-  if (!rule) return subset.empty() ? std::optional(TrafficPolicy{}) : std::nullopt;
-  const auto of_port = rule->port_policies.find(port);
-  auto policy = of_port == rule->port_policies.end() ? rule->policy : of_port->second;
-  if (subset.empty()) return policy;
-  const auto found = std::find_if(rule->subsets.begin(), rule->subsets.end(),
-                                  [&](const DestinationSubset& one) { return one.name == subset; });
-  if (found == rule->subsets.end()) return std::nullopt;
-  if (const auto own = found->port_policies.find(port); own != found->port_policies.end()) return own->second;
-  if (!found->policy) return policy;
-  if (found->policy->tls) policy.tls = found->policy->tls;
-  if (found->policy->connect_timeout_ms) policy.connect_timeout_ms = found->policy->connect_timeout_ms;
-  if (found->policy->idle_timeout_ms) policy.idle_timeout_ms = found->policy->idle_timeout_ms;
-  if (found->policy->max_connections) policy.max_connections = found->policy->max_connections;
-  return policy;
-}
-
-const Labels* Routing::subset_labels(std::string_view host, const std::string& subset, const PolicyScope& scope) const {
-  const auto* rule = index_->find_destination_rule(host, scope);
-  if (!rule) return nullptr;
-  for (const auto& one : rule->subsets) {
-    if (one.name == subset) return &one.labels;
-  }
-  return nullptr;
-}
-
-const std::vector<Gateway>& Routing::gateways() const {
-  return index_->gateways;
-}
-const std::vector<VirtualService>& Routing::virtual_services() const {
-  return index_->services;
-}
-const std::vector<DestinationRule>& Routing::destination_rules() const {
-  return index_->destination_rules;
 }
 
 }  // namespace sluice

@@ -10,23 +10,9 @@
 
 #include "policy/http_match.h"
 #include "policy/routes.h"
+#include "policy/vantage.h"
 
 namespace sluice {
-
-// From where rules are looked at.
-struct Vantage {
-  // The agent's: rules that apply to "mesh".
-  static Vantage mesh() { return {}; }
-  // A gateway's: rules that apply to a Gateway whose selector `labels` satisfy. `namespace_name` is that of the
-  // workload, which VirtualServices must be exported to.
-  static Vantage gateway(Labels labels, std::string namespace_name) {
-    return {false, std::move(labels), std::move(namespace_name)};
-  }
-
-  bool is_mesh = true;
-  Labels labels;
-  std::string namespace_name;
-};
 
 // What the registered port of a call speaks, which decides the list of rules that is asked.
 enum class RouteKind : std::uint8_t { tls, http, tcp };
@@ -57,12 +43,6 @@ struct Route {
   std::string why;
 };
 
-// Whose DestinationRules count for a connection.
-struct PolicyScope {
-  std::string_view pod_namespace;
-  std::string_view service_namespace;
-};
-
 // Why a VirtualService does not route a call.
 struct RouteMiss {
   std::string rule;  // "namespace/name", or "namespace/name tls[0].match[1]"
@@ -71,8 +51,7 @@ struct RouteMiss {
 
 class Routing {
  public:
-  Routing(std::vector<Gateway> gateways, std::vector<VirtualService> virtual_services,
-          std::vector<DestinationRule> destination_rules, Vantage vantage);
+  Routing(const std::vector<Gateway>& gateways, std::vector<VirtualService> virtual_services, Vantage vantage);
   ~Routing();
   Routing(const Routing&) = delete;
   Routing& operator=(const Routing&) = delete;
@@ -95,20 +74,6 @@ class Routing {
   // Each VirtualService that has a host for the call or routes to it, and why it does not apply; the one that route()
   // takes is not among them.
   std::vector<RouteMiss> misses(const RouteQuery& query) const;
-
-  // What a DestinationRule says of connections to `host`: one of the gateway's namespace, else of the pod's, else of
-  // the service's, else of the root namespace istio-system; no other namespace has a say. Of those that are exported to
-  // the pod's or the gateway's namespace the most specific, then the oldest. One with a workloadSelector is for
-  // gateways of its namespace with those labels; for pods it counts as well. Port level goes before the whole, subset
-  // before both. nullopt: `subset` is named and not defined.
-  std::optional<TrafficPolicy> traffic_policy(std::string_view host, std::uint16_t port, const std::string& subset,
-                                              const PolicyScope& scope) const;
-  // The labels of a subset; null when it is not defined.
-  const Labels* subset_labels(std::string_view host, const std::string& subset, const PolicyScope& scope) const;
-
-  const std::vector<Gateway>& gateways() const;
-  const std::vector<VirtualService>& virtual_services() const;
-  const std::vector<DestinationRule>& destination_rules() const;
 
  private:
   struct Index;

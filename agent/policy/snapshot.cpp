@@ -6,24 +6,16 @@
 #include <optional>
 #include <set>
 #include <span>
-#include <tuple>
 #include <utility>
 
 #include "policy/address_index.h"
 #include "policy/export_scope.h"
 #include "policy/host_index.h"
+#include "policy/oldest_first.h"
 #include "policy/port_index.h"
 
 namespace sluice {
 namespace {
-
-std::vector<Service> oldest_first(std::vector<Service> services) {
-  std::sort(services.begin(), services.end(), [](const Service& left, const Service& right) {
-    return std::tie(left.created, left.name, left.namespace_name) <
-           std::tie(right.created, right.name, right.namespace_name);
-  });
-  return services;
-}
 
 std::size_t count_hosts(const std::vector<Service>& services) {
   std::size_t count = 0;
@@ -217,8 +209,8 @@ std::shared_ptr<const Snapshot> Snapshot::compile(PolicyObjects objects, Vantage
 
 Snapshot::Snapshot(PolicyObjects objects, Vantage vantage)
     : index_(std::make_unique<const Index>(std::move(objects.services))),
-      routing_(std::move(objects.gateways), std::move(objects.virtual_services), std::move(objects.destination_rules),
-               std::move(vantage)),
+      routing_(objects.gateways, std::move(objects.virtual_services), vantage),
+      destination_rules_(std::move(objects.destination_rules), std::move(vantage)),
       number_(next_number()) {}
 Snapshot::~Snapshot() = default;
 
@@ -259,10 +251,6 @@ RouteQuery Snapshot::route_query(const Request& request, const Verdict& verdict,
 
 Route Snapshot::route(const Request& request, const Verdict& verdict, const Caller& caller) const {
   return routing_.route(route_query(request, verdict, caller));
-}
-
-const Routing& Snapshot::routing() const {
-  return routing_;
 }
 
 Verdict Snapshot::find_destination(std::string_view pod_namespace, std::string_view host, std::uint16_t port,

@@ -9,10 +9,12 @@
 #include <vector>
 
 #include "base/ip.h"
+#include "policy/destination_rules.h"
 #include "policy/policy_objects.h"
 #include "policy/reason.h"
 #include "policy/routing.h"
 #include "policy/service.h"
+#include "policy/vantage.h"
 
 namespace sluice {
 
@@ -106,7 +108,8 @@ class Snapshot {
   Route route(const Request& request, const Verdict& verdict, const Caller& caller) const;
   // The same facts, for who wants to ask more (Routing::misses).
   RouteQuery route_query(const Request& request, const Verdict& verdict, const Caller& caller) const;
-  const Routing& routing() const;
+  const Routing& routing() const { return routing_; }
+  const DestinationRules& destination_rules() const { return destination_rules_; }
 
   // The service that a destination of a VirtualService names, among those exported to `pod_namespace`: the one with
   // exactly this host, or else the most specific wildcard, the oldest of them; its port `port`, or with 0 its only one,
@@ -130,7 +133,8 @@ class Snapshot {
   struct Index;
   Snapshot(PolicyObjects objects, Vantage vantage);
   std::unique_ptr<const Index> index_;
-  Routing routing_;
+  const Routing routing_;
+  const DestinationRules destination_rules_;
   const std::uint64_t number_;
 };
 

@@ -1,18 +1,11 @@
 #include "resources/analysis_world.h"
 
 #include <algorithm>
-#include <tuple>
+
+#include "policy/oldest_first.h"
 
 namespace sluice::resources {
 namespace {
-
-auto age_of(const Service& service) {
-  return std::tie(service.created, service.name, service.namespace_name);
-}
-template <typename T>
-auto age_of(const T& routing) {
-  return std::tie(routing.object.created, routing.object.name, routing.object.namespace_name);
-}
 
 template <typename T>
 void place(const LocatedObject& object, std::vector<Located<T>>& list) {

@@ -11,7 +11,6 @@
 namespace sluice {
 namespace {
 
-using testing::ElementsAre;
 using testing::IsEmpty;
 
 Destination to(std::string host, std::uint16_t port = 0, std::uint32_t weight = 0) {
@@ -144,7 +143,7 @@ std::string way(const Routing& routing, const Call& call) {
 
 class Mesh {
  public:
-  Mesh(std::vector<VirtualService> services) : routing_({}, std::move(services), {}, Vantage::mesh()) {}
+  Mesh(std::vector<VirtualService> services) : routing_({}, std::move(services), Vantage::mesh()) {}
   std::string operator()(const Call& call) const { return way(routing_, call); }
 
  private:
@@ -305,8 +304,8 @@ TEST(MeshRouting, a_rule_that_would_alter_the_call_refuses_it) {
 
 class AtGateway {
  public:
-  AtGateway(std::vector<Gateway> gateways, std::vector<VirtualService> services)
-      : routing_(std::move(gateways), std::move(services), {},
+  AtGateway(const std::vector<Gateway>& gateways, std::vector<VirtualService> services)
+      : routing_(gateways, std::move(services),
                  Vantage::gateway({{"istio", "egressgateway"}, {"pod", "x"}}, "istio-system")) {}
   std::string operator()(const Call& call) const { return way(routing_, call); }
 
@@ -385,76 +384,6 @@ TEST(GatewayRouting, the_narrower_of_server_host_and_virtual_service_host_is_wha
   EXPECT_EQ(here(tls_call("c.example.com")), "unrouted");
 }
 
-// Destination rules
-
-ClientTls client_tls(ClientTlsMode mode) {
-  ClientTls tls;
-  tls.mode = mode;
-  return tls;
-}
-
-DestinationRule rule(const std::string& host, ClientTlsMode mode) {
-  DestinationRule rule;
-  rule.object = {"app", "rule-" + host, 0};
-  rule.host = host;
-  rule.policy.tls = client_tls(mode);
-  return rule;
-}
-
-ClientTlsMode mode_of(const Routing& routing, std::string_view host, std::uint16_t port = 443,
-                      const std::string& subset = "", const PolicyScope& scope = {"app", "app"}) {
-  const auto policy = routing.traffic_policy(host, port, subset, scope);
-  return policy && policy->tls ? policy->tls->mode : ClientTlsMode::disable;
-}
-
-TEST(TrafficPolicy, the_most_specific_visible_rule_counts) {
-  auto hidden = rule("api.example.com", ClientTlsMode::mutual);
-  hidden.export_to = {"team"};
-  const Routing routing({}, {}, {rule("*.example.com", ClientTlsMode::simple), hidden}, Vantage::mesh());
-  EXPECT_EQ(mode_of(routing, "api.example.com", 443, "", {"team", "app"}), ClientTlsMode::mutual);
-  EXPECT_EQ(mode_of(routing, "api.example.com"), ClientTlsMode::simple);
-  EXPECT_EQ(mode_of(routing, "api.other.com"), ClientTlsMode::disable);
-}
-
-TEST(TrafficPolicy, the_pods_namespace_has_its_say_before_the_services_and_others_have_none) {
-  auto of_pods = rule("*.example.com", ClientTlsMode::mutual);
-  of_pods.object.namespace_name = "team";
-  auto of_strangers = rule("api.example.com", ClientTlsMode::disable);
-  of_strangers.object.namespace_name = "evil";
-  const Routing routing({}, {}, {rule("api.example.com", ClientTlsMode::simple), of_pods, of_strangers},
-                        Vantage::mesh());
-  EXPECT_EQ(mode_of(routing, "api.example.com", 443, "", {"team", "app"}), ClientTlsMode::mutual);
-  EXPECT_EQ(mode_of(routing, "api.example.com", 443, "", {"other", "app"}), ClientTlsMode::simple);
-  EXPECT_EQ(mode_of(routing, "api.example.com", 443, "", {"other", "another"}), ClientTlsMode::disable);
-}
-
-TEST(TrafficPolicy, a_workload_selector_chooses_gateways_of_its_namespace) {
-  auto one = rule("api.example.com", ClientTlsMode::simple);
-  one.object.namespace_name = "istio-system";
-  one.workload_selector = {{"istio", "egressgateway"}};
-  const Routing here({}, {}, {one}, Vantage::gateway({{"istio", "egressgateway"}}, "istio-system"));
-  const Routing other({}, {}, {one}, Vantage::gateway({{"istio", "ingressgateway"}}, "istio-system"));
-  EXPECT_EQ(mode_of(here, "api.example.com"), ClientTlsMode::simple);
-  EXPECT_EQ(mode_of(other, "api.example.com"), ClientTlsMode::disable);
-}
-
-TEST(TrafficPolicy, a_ports_policy_replaces_the_whole_and_a_subsets_fields_replace_theirs) {
-  auto one = rule("api.example.com", ClientTlsMode::simple);
-  one.policy.connect_timeout_ms = 5;
-  one.port_policies[8443].connect_timeout_ms = 6;
-  TrafficPolicy mutual;
-  mutual.tls = client_tls(ClientTlsMode::mutual);
-  one.subsets = {{"v1", {{"version", "v1"}}, mutual, {}}};
-  const Routing routing({}, {}, {one}, Vantage::mesh());
-  EXPECT_FALSE(routing.traffic_policy("api.example.com", 8443, "", {"app", "app"})->tls);
-  EXPECT_EQ(routing.traffic_policy("api.example.com", 8443, "", {"app", "app"})->connect_timeout_ms, 6U);
-  EXPECT_EQ(mode_of(routing, "api.example.com", 443, "v1"), ClientTlsMode::mutual);
-  EXPECT_EQ(routing.traffic_policy("api.example.com", 443, "v1", {"app", "app"})->connect_timeout_ms, 5U);
-  EXPECT_FALSE(routing.traffic_policy("api.example.com", 443, "v2", {"app", "app"})) << "a subset that nobody defined";
-  EXPECT_THAT(*routing.subset_labels("api.example.com", "v1", {"app", "app"}),
-              ElementsAre(testing::Pair("version", "v1")));
-}
-
 // Why not
 
 std::vector<std::string> misses(const Routing& routing, const Call& call) {
@@ -476,7 +405,7 @@ TEST(Misses, name_each_virtual_service_that_could_be_meant_and_what_it_lacks) {
                          Vs("app/hidden", {"api.example.com"}).export_to({"team"}).tls({"api.example.com"}, "g"),
                          Vs("app/http", {"api.example.com"}).http({}, {to("g")}),
                          Vs("app/alien", {"www.unrelated.org"}).tls({"www.unrelated.org"}, "g")},
-                        {}, Vantage::mesh());
+                        Vantage::mesh());
   EXPECT_THAT(misses(routing, tls_call()),
               testing::UnorderedElementsAre(
                   "app/typo: hosts is api.exmaple.com: none of them matches",
@@ -486,7 +415,7 @@ TEST(Misses, name_each_virtual_service_that_could_be_meant_and_what_it_lacks) {
 }
 
 TEST(Misses, the_virtual_service_that_routes_is_none) {
-  const Routing routing({}, {Vs("app/e", {"api.example.com"}).tls({"api.example.com"}, "g")}, {}, Vantage::mesh());
+  const Routing routing({}, {Vs("app/e", {"api.example.com"}).tls({"api.example.com"}, "g")}, Vantage::mesh());
   EXPECT_THAT(misses(routing, tls_call()), IsEmpty());
 }
 
