@@ -60,19 +60,17 @@ class Routing {
   // among its gateways, or a Gateway of this vantage that has a server for the query's port and protocol and for the
   // host, open to the VirtualService's namespace. `match.gateways` replaces the VirtualService's list for that match.
   //  tls   the most specific of the sniHosts that match the SNI, then the oldest VirtualService, then the first rule:
-  //  the
-  //        order in which proxies find the chain of a name. When none applies, as tcp.
+  //        as proxies find the chain of a name. When none applies, as tcp.
   //  http  the VirtualServices with the most specific host that matches; of each the rules up to one that matches
   //        everything, oldest first, those that match everything last; the first that matches. None: refused.
   //  tcp   the VirtualServices with a host of the service, the most specific first, then the oldest; the first rule
-  //  that
-  //        matches.
+  //        that matches.
   // Of several destinations, one by weight; a single one whatever its weight is. On a gateway only port and gateways of
   // a connection match count, as in Istio.
   Route route(const RouteQuery& query) const;
 
-  // Each VirtualService that has a host for the call or routes to it, and why it does not apply; the one that route()
-  // takes is not among them.
+  // Each VirtualService that has a host for the call, or one much like it, and why it does not apply; the one that
+  // route() takes is not among them.
   std::vector<RouteMiss> misses(const RouteQuery& query) const;
 
  private:

@@ -288,6 +288,15 @@ TEST(MeshRouting, the_first_http_rule_that_matches_wins_and_catch_all_rules_come
   EXPECT_EQ(mesh(http_call("/c")), "app/e http[0] -> all");
 }
 
+TEST(MeshRouting, a_rule_that_takes_everything_comes_before_other_virtual_services_where_a_match_of_it_fits_besides) {
+  const Mesh mesh(
+      {Vs("app/e", {"api.example.com"}).created(1).http({HttpMatch(), prefix("/a/")}, {to("both")}),
+       Vs("app/f", {"api.example.com"}).created(2).http({prefix("/a/")}, {to("a")}).http({prefix("/b/")}, {to("b")})});
+  EXPECT_EQ(mesh(http_call("/a/x")), "app/e http[0] -> both");
+  EXPECT_EQ(mesh(http_call("/b/x")), "app/f http[1] -> b");
+  EXPECT_EQ(mesh(http_call("/c")), "app/e http[0] -> both");
+}
+
 TEST(MeshRouting, a_request_that_no_rule_of_its_host_matches_is_refused_not_unrouted) {
   const Mesh mesh({Vs("app/e", {"api.example.com"}).http({prefix("/a/")}, {to("a")}),
                    Vs("app/wide", {"*.example.com"}).http({}, {to("wide")})});
