@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 #include <span>
 #include <utility>
 
@@ -92,36 +93,44 @@ Route Routing::Index::route_tcp(const RouteQuery& query) const {
   return {};
 }
 
-Route Routing::Index::route_http(const RouteQuery& query) const {
+Routing::Index::Fit Routing::Index::fit(const Entry& entry, std::size_t rule, const RouteQuery& query) const {
   static const HttpMatch everything;
   static const HttpMatcher every_request{everything};
+  const auto& its = entry.service->http[rule].matches;
+  const auto matches = its.empty() ? std::span(&everything, 1) : std::span(its);
+  const auto matchers = its.empty() ? std::span(&every_request, 1) : std::span(entry.http[rule]);
+  auto best = Fit::unbound;
+  for (std::size_t match = 0; match < matches.size(); ++match) {
+    if (!is_bound(entry, RouteKind::http, matches[match].gateways, query)) continue;
+    const bool fits = mismatch(entry, matches[match], matchers[match], query).empty();
+    if (fits && !matchers[match].is_catch_all()) return Fit::specific;
+    best = std::max(best, fits ? Fit::catch_all : Fit::none);
+  }
+  return best;
+}
+
+Route Routing::Index::route_http(const RouteQuery& query) const {
   const auto patterns = http.match(query.host);
   for (const auto id : patterns.ids()) {
-    const Entry* tried = nullptr;
-    for (const bool catch_all : {false, true}) {
-      for (const auto* entry : http.entries(id)) {
-        if (!is_visible(*entry, query)) continue;
-        const auto& rules = entry->service->http;
-        bool covered = false;  // by a rule that takes everything
-        for (std::size_t rule = 0; rule < rules.size() && !covered; ++rule) {
-          const auto matches = rules[rule].matches.empty() ? std::span(&everything, 1) : std::span(rules[rule].matches);
-          const auto matchers =
-              rules[rule].matches.empty() ? std::span(&every_request, 1) : std::span(entry->http[rule]);
-          for (std::size_t match = 0; match < matches.size(); ++match) {
-            if (is_bound(*entry, RouteKind::http, matches[match].gateways, query)) tried = entry;
-            if (!mismatch(*entry, matches[match], matchers[match], query).empty()) continue;
-            covered = covered || matchers[match].is_catch_all();
-            if (matchers[match].is_catch_all() != catch_all) continue;
-            return conclude(*entry, RouteKind::http, rule, query);
-          }
-        }
+    const Entry* bound = nullptr;
+    std::optional<std::pair<const Entry*, std::size_t>> catch_all;  // the first: an entry and its rule
+    for (const auto* entry : http.entries(id)) {
+      if (!is_visible(*entry, query)) continue;
+      for (std::size_t rule = 0; rule < entry->service->http.size(); ++rule) {
+        const auto fits = fit(*entry, rule, query);
+        if (fits == Fit::specific) return conclude(*entry, RouteKind::http, rule, query);
+        if (fits != Fit::unbound) bound = entry;
+        if (fits != Fit::catch_all) continue;
+        if (!catch_all) catch_all = {entry, rule};
+        break;
       }
     }
-    if (tried == nullptr) continue;
+    if (catch_all) return conclude(*catch_all->first, RouteKind::http, catch_all->second, query);
+    if (bound == nullptr) continue;
     Route refused;
     refused.kind = Route::Kind::refused;
-    refused.virtual_service = tried->service;
-    refused.rule = tried->service->object.to_string();
+    refused.virtual_service = bound->service;
+    refused.rule = bound->service->object.to_string();
     refused.why = "none of its http rules matches the request";
     return refused;
   }

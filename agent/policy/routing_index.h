@@ -33,6 +33,14 @@ struct Routing::Index {
     std::uint32_t match = 0;
   };
 
+  // How well an http rule suits a request, by the best of its matches.
+  enum class Fit : std::uint8_t {
+    unbound,    // none applies at this vantage
+    none,       // those that do ask for something else
+    catch_all,  // one that takes every request
+    specific,   // one that looks at it
+  };
+
   // The gateways are bound and not kept.
   Index(const std::vector<Gateway>& gateways, std::vector<VirtualService> its_services, Vantage its_vantage);
 
@@ -40,6 +48,7 @@ struct Routing::Index {
   Route route_tls(const RouteQuery& query) const;
   Route route_tcp(const RouteQuery& query) const;
   Route route_http(const RouteQuery& query) const;
+  Fit fit(const Entry& entry, std::size_t rule, const RouteQuery& query) const;
   Route conclude(const Entry& entry, RouteKind kind, std::size_t rule, const RouteQuery& query) const;
 
   bool is_visible(const Entry& entry, const RouteQuery& query) const;
