@@ -3,14 +3,12 @@ import contextlib
 
 import pytest
 from lab import GATEWAY4, GATEWAY_NAME
-from namespaces import wait_for
-from outside import WEB, WEB6
+from outside import WEB
 from pod import REFUSED_WITHIN_MS
+from proxy_header import SIGNATURE
+from seed_calls import OTHER4, SEED_HOST, curl, in_log, is_served, only_the_gateway_host_called, running
 
-SEED_HOST = "api.external-service.com"
-OTHER4 = "10.2.0.4"  # of the gateway host, where other software listens
 UNSIGNED = 15444  # a port of our gateway that believes headers of OTHER4 without signature
-SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"  # what a PROXY header of version 2 begins with
 
 
 @pytest.fixture(scope="module")
@@ -35,33 +33,6 @@ def use(lab):
     yield change
     lab.agent.settings["egress"] = before
     lab.agent.restart()
-
-
-@contextlib.contextmanager
-def running(lab, where, name, argv, listens):
-    child = lab.spawn(where, name, argv, listens)
-    try:
-        yield child.log
-    finally:
-        child.stop()
-
-
-def curl(lab, *options):
-    return lab.pod("a").curl(f"https://{SEED_HOST}/", "-4", *options)
-
-
-def is_served(done):
-    return done.code == 0 and done.out.startswith(f"served {SEED_HOST} at ")
-
-
-def only_the_gateway_host_called(watch):
-    called = {p.destination for p in watch.upstream_calls()}
-    assert called and called <= {WEB, WEB6}
-    watch.only_gateway_left(*called)
-
-
-def in_log(log, text):
-    wait_for(f"{text} in {log.name}", lambda: log.exists() and text in log.read_text(errors="replace"))
 
 
 # Other software as the gateway
@@ -120,7 +91,7 @@ stream {{
 
 
 def goes_through(lab, watch, log, sees_pod):
-    assert is_served(done := curl(lab)), done
+    assert is_served(done := curl(lab, "-4")), done
     opened = watch.record(event="open", sni=SEED_HOST)
     assert opened["gateway"].startswith(f"{OTHER4}:")
     assert watch.record(event="close", id=opened["id"])["close_reason"] == "finished"
@@ -192,7 +163,7 @@ def test_haproxy_before_our_gateway_is_believed_about_addresses_and_not_about_po
     use(f"{OTHER4}:8443", "proxy")
     server = f"{GATEWAY4}:{UNSIGNED} send-proxy-v2 source {OTHER4}"
     with haproxy(lab, "haproxy-before", 8443, True, server) as log:
-        assert is_served(done := curl(lab)), done
+        assert is_served(done := curl(lab, "-4")), done
         sent = watch.record(event="open", sni=SEED_HOST)
         in_log(log, f"call from {sent['source']} to {SEED_HOST}")
     opened = watch.record("gateway", event="open", sni=SEED_HOST)
@@ -205,7 +176,7 @@ def test_haproxy_from_elsewhere_is_refused(lab, watch, use):
     use(f"{OTHER4}:8443", "proxy")
     server = f"{GATEWAY4}:{UNSIGNED} send-proxy-v2 source {GATEWAY4}"
     with haproxy(lab, "haproxy-elsewhere", 8443, True, server):
-        done = curl(lab)
+        done = curl(lab, "-4")
         assert done.code == 35 and done.milliseconds < REFUSED_WITHIN_MS, done
     denied = watch.record("gateway", event="deny")
     assert denied["reason"] == "gateway_denied" and denied["detail"] == "PROXY header: the header is not signed"

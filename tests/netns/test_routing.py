@@ -12,8 +12,8 @@ from lab import GATEWAY4, GATEWAY_NAME
 from namespaces import wait_for
 from outside import DATABASE, DATABASE6, EVIL, WEB, WEB6
 from pod import REFUSED_WITHIN_MS, receive_all, receive_exactly
+from seed_calls import SEED_HOST, curl, is_served, only_the_gateway_host_called
 
-SEED_HOST = "api.external-service.com"
 SEED = (pathlib.Path(__file__).resolve().parents[2] / "config" / "resources" / "seed.yaml").read_text()
 SECOND4, SECOND_NAME = "10.2.0.3", "second-egress.istio-system.svc.cluster.local"
 LIVE_WITHIN_S = 1.0
@@ -125,21 +125,6 @@ def set_unrouted(lab, agent="gateway", gateway="direct"):
             daemon.restart()
 
 
-def call(lab):
-    return lab.pod("a").curl(f"https://{SEED_HOST}/", "-v")
-
-
-def is_served(done):
-    return done.code == 0 and done.out.startswith(f"served {SEED_HOST} at ")
-
-
-def only_the_gateway_called_it(watch):
-    """The outside saw the gateway host's address alone, calling the seed's host."""
-    called = {p.destination for p in watch.upstream_calls()}
-    assert called and called <= {WEB, WEB6}
-    watch.only_gateway_left(*called)
-
-
 def served_by(lab, watch, name, pod="a", address=WEB):
     """One call, which the gateway of that name served: the agent's record."""
     assert lab.pod(pod).tls(address, SEED_HOST).served_names() == [SEED_HOST]
@@ -147,13 +132,13 @@ def served_by(lab, watch, name, pod="a", address=WEB):
     others = [d for d in ("gateway", "second") if d != name]
     assert watch.record(name, event="open", id=opened["id"])["pod"]["name"] == pod
     assert not [r for other in others for r in watch.records(other, id=opened["id"])]
-    only_the_gateway_called_it(watch)
+    only_the_gateway_host_called(watch)
     return opened
 
 
 def denied(lab, watch, role, reason, detail=None):
     """One call, refused at once by that role for that reason, and nothing left for the outside."""
-    done = call(lab)
+    done = curl(lab, "-v")
     assert done.code == 35 and done.milliseconds < REFUSED_WITHIN_MS, done
     found = watch.record(role, event="deny", sni=SEED_HOST)
     assert found["reason"] == reason, found
@@ -169,8 +154,8 @@ def denied(lab, watch, role, reason, detail=None):
 def test_the_seed_as_printed_leaves_by_the_default_gateway_alone(lab, watch):
     set_unrouted(lab)
     lab.apply("seed.yaml", SEED)
-    assert is_served(done := call(lab)), done
-    only_the_gateway_called_it(watch)
+    assert is_served(done := curl(lab, "-v")), done
+    only_the_gateway_host_called(watch)
     opened = watch.record(event="open", sni=SEED_HOST)
     assert opened["route"] == "default" and opened["gateway"] == f"{GATEWAY4}:15443"
     assert opened["rule"] == "my-namespace/external-api"
@@ -199,8 +184,8 @@ def test_the_seed_with_names_that_agree_is_routed_at_the_gateway(lab, watch):
     )
     assert agreed.count(SEED_HOST) == 4 and agreed.count("my-egress-gateway") == 2
     lab.apply("seed.yaml", agreed)
-    assert is_served(done := call(lab)), done
-    only_the_gateway_called_it(watch)
+    assert is_served(done := curl(lab, "-v")), done
+    only_the_gateway_host_called(watch)
     opened = watch.record(event="open", sni=SEED_HOST)
     assert opened["route"] == "default", "without mesh no rule is the agent's"
     assert opened["gateway"] == f"{GATEWAY4}:15443"
@@ -212,8 +197,8 @@ def test_the_seed_with_names_that_agree_is_routed_at_the_gateway(lab, watch):
 def test_the_full_form_is_routed_on_both_sides(lab, watch):
     set_unrouted(lab, "deny", "deny")
     lab.apply("seed.yaml", Full().text())
-    assert is_served(done := call(lab)), done
-    only_the_gateway_called_it(watch)
+    assert is_served(done := curl(lab, "-v")), done
+    only_the_gateway_host_called(watch)
     opened = watch.record(event="open", sni=SEED_HOST)
     assert opened["route"] == "default/external-api tls[0]" and opened["gateway"] == f"{GATEWAY4}:15443"
     assert watch.record("gateway", event="open", id=opened["id"])["route"] == "default/external-api tls[1]"
@@ -430,7 +415,7 @@ def test_equal_weights_use_both_gateways(lab, second, watch):
         return watch.records("gateway", event="open") and watch.records("second", event="open")
 
     wait_for("a call by either gateway", both_served)
-    only_the_gateway_called_it(watch)
+    only_the_gateway_host_called(watch)
 
 
 def test_destination_subnets_pick_the_gateway(lab, second, watch):

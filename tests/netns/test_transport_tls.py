@@ -1,5 +1,4 @@
 """Transport tls, with openssl at either end of it and of the calls in it: what it hides, and who is not believed."""
-import contextlib
 import os
 import re
 import shutil
@@ -9,13 +8,12 @@ import pytest
 from authority import Authority
 from lab import GATEWAY4, GATEWAY_NAME
 from namespaces import wait_for
-from outside import WEB, WEB6
+from outside import WEB
+from proxy_header import SIGNATURE
+from seed_calls import OTHER4, SEED_HOST, curl, in_log, is_served, only_the_gateway_host_called, running
 
-SEED_HOST = "api.external-service.com"
-OTHER4 = "10.2.0.4"  # of the gateway host, where openssl listens in the gateway's place
 TLS = 15445
 ORIGIN_HOST, ORIGIN4, ORIGIN_PORT = "refusing.example", "203.0.113.15", 4443  # where nothing but a test listens
-SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"  # what a PROXY header of version 2 begins with
 NODE_IDENTITY, GATEWAY_IDENTITY = "spiffe://lab/node/lab-agent", "spiffe://lab/gateway"
 
 
@@ -87,33 +85,6 @@ def use(lab, certificates):
     lab.agent.restart()
 
 
-@contextlib.contextmanager
-def running(lab, where, name, argv, listens):
-    child = lab.spawn(where, name, argv, listens)
-    try:
-        yield child.log
-    finally:
-        child.stop()
-
-
-def curl(lab):
-    return lab.pod("a").curl(f"https://{SEED_HOST}/", "-4")
-
-
-def is_served(done):
-    return done.code == 0 and done.out.startswith(f"served {SEED_HOST} at ")
-
-
-def only_the_gateway_host_called(watch):
-    called = {p.destination for p in watch.upstream_calls()}
-    assert called and called <= {WEB, WEB6}
-    watch.only_gateway_left(*called)
-
-
-def in_log(log, text):
-    wait_for(f"{text} in {log.name}", lambda: log.exists() and text in log.read_text(errors="replace"))
-
-
 def openssl_server(lab, where, name, address, port, issued, *options):
     """openssl s_server, whose standard input never ends."""
     fifo = lab.directory / f"{name}.in"
@@ -166,11 +137,11 @@ def test_tls_hides_the_header_and_the_name(lab, watch, use):
     secrets = (SIGNATURE, SEED_HOST.encode(), b"my-namespace", b"lab-agent")
     use(f"{GATEWAY4}:15443", "proxy")
     with lab.watch() as clear:
-        assert is_served(done := curl(lab)), done
+        assert is_served(done := curl(lab, "-4")), done
         assert seen_at_gateway(clear, *secrets) == [*secrets], "without TLS all of it is in the clear"
     use(f"{GATEWAY4}:{TLS}", "tls")
     with lab.watch() as hidden:
-        assert is_served(done := curl(lab)), done
+        assert is_served(done := curl(lab, "-4")), done
         assert any(p.dport == TLS and p.payload for p in hidden.at_gateway())
         assert seen_at_gateway(hidden, *secrets) == []
     only_the_gateway_host_called(watch)
