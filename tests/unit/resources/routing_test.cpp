@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "resources/document.h"
+#include "row.h"
 
 namespace sluice::resources {
 namespace {
@@ -17,34 +18,21 @@ std::string object(const std::string& kind, const std::string& spec) {
          "\n";
 }
 
-Document read(const std::string& kind, const std::string& spec) {
-  const auto content = parse_documents(object(kind, spec), "f");
+Document read(const std::string& text) {
+  const auto content = parse_documents(text, "f");
   EXPECT_FALSE(content.failure) << content.failure->to_string();
   EXPECT_EQ(content.documents.size(), 1U);
   return content.documents.at(0);
 }
-
-struct Row {
-  std::string name;
-  std::string kind;
-  std::string spec;
-  std::string where;    // "LINE severity CODE field"
-  std::string message;  // a part of it
-};
-void PrintTo(const Row& row, std::ostream* out) {
-  *out << row.name;
-}
-
-std::string where(const Problem& problem) {
-  return std::to_string(problem.line) + (problem.severity == Severity::error ? " error " : " warning ") + problem.code +
-         " " + problem.field;
+Document read(const std::string& kind, const std::string& spec) {
+  return read(object(kind, spec));
 }
 
 class RoutingRule : public testing::TestWithParam<Row> {};
 
 // Exactly one problem, at the right place; an error keeps the object out, a warning does not.
 TEST_P(RoutingRule, is_reported_where_it_is_broken) {
-  const auto document = read(GetParam().kind, GetParam().spec);
+  const auto document = read(GetParam().text);
   std::vector<std::string> places;
   for (const auto& problem : document.problems) places.push_back(where(problem) + ": " + problem.message);
   ASSERT_EQ(places.size(), 1U) << testing::PrintToString(places);
@@ -53,14 +41,10 @@ TEST_P(RoutingRule, is_reported_where_it_is_broken) {
   EXPECT_EQ(std::holds_alternative<std::monostate>(document.object), document.has_errors());
 }
 
-std::string name_of(const testing::TestParamInfo<Row>& row) {
-  return row.param.name;
-}
-
 // A Gateway with one server: `port` and the rest of it.
 Row server(const std::string& name, const std::string& port, const std::string& rest, const std::string& where,
            const std::string& message) {
-  return {name, "Gateway", "  servers:\n  - port: {" + port + "}\n    " + rest, where, message};
+  return {name, object("Gateway", "  servers:\n  - port: {" + port + "}\n    " + rest), where, message};
 }
 
 const std::string https = "number: 443, name: https, protocol: HTTPS";
@@ -69,9 +53,9 @@ const std::string hosts = "hosts: [a.b]\n    ";
 INSTANTIATE_TEST_SUITE_P(
     gateway, RoutingRule,
     testing::Values(
-        Row{"no_servers", "Gateway", "  selector: {a: b}", "5 error IST0106 spec.servers", "is required"},
-        Row{"unknown_key", "Gateway",
-            "  future: 1\n  servers: [{port: {number: 1, name: x, protocol: TCP}, hosts: [a.b]}]",
+        Row{"no_servers", object("Gateway", "  selector: {a: b}"), "5 error IST0106 spec.servers", "is required"},
+        Row{"unknown_key",
+            object("Gateway", "  future: 1\n  servers: [{port: {number: 1, name: x, protocol: TCP}, hosts: [a.b]}]"),
             "5 warning IST0133 spec.future", "is not a known key"},
         server("no_tls", https, "hosts: [a.b]", "6 warning SLU0006 spec.servers[0].tls", "taken as PASSTHROUGH"),
         server("no_hosts", "number: 1, name: x, protocol: TCP", "hosts: []", "7 error IST0106 spec.servers[0].hosts",
@@ -113,19 +97,21 @@ INSTANTIATE_TEST_SUITE_P(
                "8 error IST0106 spec.servers[0].tls.minProtocolVersion", "expected one of TLS_AUTO"),
         server("unknown_key_of_tls", https, hosts + "tls: {more: 1}", "8 warning IST0133 spec.servers[0].tls.more",
                "is not a known key"),
-        Row{"port_name_twice", "Gateway",
-            "  servers:\n  - {port: {number: 1, name: x, protocol: TCP}, hosts: [a.b]}\n"
-            "  - {port: {number: 2, name: x, protocol: TCP}, hosts: [a.b]}",
+        Row{"port_name_twice",
+            object("Gateway",
+                   "  servers:\n  - {port: {number: 1, name: x, protocol: TCP}, hosts: [a.b]}\n"
+                   "  - {port: {number: 2, name: x, protocol: TCP}, hosts: [a.b]}"),
             "7 error IST0106 spec.servers[1]", "is there already"},
-        Row{"label", "Gateway",
-            "  selector: {a: \"b c\"}\n  servers: [{port: {number: 1, name: x, protocol: TCP}, hosts: [a.b]}]",
+        Row{"label",
+            object("Gateway",
+                   "  selector: {a: \"b c\"}\n  servers: [{port: {number: 1, name: x, protocol: TCP}, hosts: [a.b]}]"),
             "5 error IST0106 spec.selector.a", "expected a label"}),
     name_of);
 
 const std::string to_x = "route: [{destination: {host: x}}]";
 
 Row service(const std::string& name, const std::string& spec, const std::string& where, const std::string& message) {
-  return {name, "VirtualService", spec, where, message};
+  return {name, object("VirtualService", spec), where, message};
 }
 Row tls(const std::string& name, const std::string& match, const std::string& where, const std::string& message) {
   return service(name, "  hosts: [\"*.b.c\"]\n  tls:\n  - match: [" + match + "]\n    " + to_x, where, message);
@@ -199,7 +185,7 @@ INSTANTIATE_TEST_SUITE_P(
 
 Row destination(const std::string& name, const std::string& spec, const std::string& where,
                 const std::string& message) {
-  return {name, "DestinationRule", spec, where, message};
+  return {name, object("DestinationRule", spec), where, message};
 }
 Row client_tls(const std::string& name, const std::string& tls, const std::string& where, const std::string& message) {
   return destination(name, "  host: a.b\n  trafficPolicy:\n    tls: {" + tls + "}",

@@ -4,6 +4,7 @@
 
 #include "entry.h"
 #include "resources/document.h"
+#include "row.h"
 
 namespace sluice::resources {
 namespace {
@@ -16,26 +17,11 @@ std::string repeat_items(std::string_view item, int count) {
   return out + "]";
 }
 
-struct Row {
-  std::string name;
-  std::string spec;
-  std::string where;    // "LINE severity CODE field"
-  std::string message;  // a part of it
-};
-void PrintTo(const Row& row, std::ostream* out) {
-  *out << row.name;
-}
-
-std::string where(const Problem& problem) {
-  return std::to_string(problem.line) + (problem.severity == Severity::error ? " error " : " warning ") + problem.code +
-         " " + problem.field;
-}
-
 class Rule : public testing::TestWithParam<Row> {};
 
 // Exactly one problem, at the right place; an error keeps the service out, a warning does not.
 TEST_P(Rule, is_reported_where_it_is_broken) {
-  const auto content = parse_documents(entry(GetParam().spec), "f.yaml");
+  const auto content = parse_documents(entry(GetParam().text), "f.yaml");
   ASSERT_FALSE(content.failure) << content.failure->to_string();
   ASSERT_EQ(content.documents.size(), 1U);
   const auto& document = content.documents[0];
@@ -48,10 +34,6 @@ TEST_P(Rule, is_reported_where_it_is_broken) {
   EXPECT_EQ(problem.file, "f.yaml");
   EXPECT_EQ(problem.object, "ServiceEntry ns/se");
   EXPECT_EQ(document.as<Service>() != nullptr, problem.severity == Severity::warning);
-}
-
-std::string name_of(const testing::TestParamInfo<Row>& row) {
-  return row.param.name;
 }
 
 std::string dns(const std::string& rest) {
