@@ -1,20 +1,17 @@
 // One event loop with connected sockets on it, and scripts that run there until all of them have ended.
 #pragma once
 
-#include <gtest/gtest.h>
 #include <sys/socket.h>
 
 #include <array>
-#include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
-#include <chrono>
-#include <exception>
 #include <string>
 #include <string_view>
 #include <utility>
 
 #include "net/stream.h"
 #include "relay/splice.h"
+#include "tests/support/run_scripts.h"
 
 namespace sluice::relay {
 
@@ -41,21 +38,10 @@ class Loop {
     return {net::PlainStream(std::move(near)), std::move(far)};
   }
 
-  // Runs the scripts side by side; one that hangs fails the test.
+  // See run_scripts().
   template <typename... Scripts>
   void run(Scripts... scripts) {
-    std::size_t running = sizeof...(scripts);
-    const auto ended = [&running](const std::exception_ptr& failure) {
-      --running;
-      if (failure) std::rethrow_exception(failure);
-    };
-    (boost::asio::co_spawn(context_, std::move(scripts), ended), ...);
-    const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(10);
-    context_.restart();
-    while (running > 0 && std::chrono::steady_clock::now() < limit) {
-      context_.run_one_for(std::chrono::milliseconds(100));
-    }
-    ASSERT_EQ(running, 0U) << "a script still waits";
+    run_scripts(context_, std::move(scripts)...);
   }
 
  private:

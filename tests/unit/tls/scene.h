@@ -3,14 +3,12 @@
 
 #include <gtest/gtest.h>
 
-#include <boost/asio/co_spawn.hpp>
-#include <chrono>
-#include <exception>
 #include <memory>
 #include <string>
 #include <string_view>
 
 #include "authority.h"
+#include "tests/support/run_scripts.h"
 #include "tls/context.h"
 #include "tls/stream.h"
 
@@ -55,19 +53,10 @@ class Scene : public testing::Test {
     return {std::move(client), std::move(server)};
   }
 
-  // Runs the scripts side by side; one that hangs fails the test.
+  // See run_scripts().
   template <typename... Scripts>
   void run(Scripts... scripts) {
-    std::size_t running = sizeof...(scripts);
-    const auto ended = [&running](const std::exception_ptr& failure) {
-      --running;
-      if (failure) std::rethrow_exception(failure);
-    };
-    (boost::asio::co_spawn(loop, std::move(scripts), ended), ...);
-    const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(20);
-    loop.restart();
-    while (running > 0 && std::chrono::steady_clock::now() < limit) loop.run_one_for(std::chrono::milliseconds(100));
-    ASSERT_EQ(running, 0U) << "a script still waits";
+    run_scripts(loop, std::move(scripts)...);
   }
 
   struct Ends {
