@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <vector>
+
 namespace sluice {
 namespace {
 
@@ -25,6 +27,14 @@ TEST(Cidr, contains_follows_the_prefix_bit_by_bit) {
   EXPECT_TRUE(Cidr::parse("0.0.0.0/0")->contains(*IpAddress::parse("203.0.113.9")));
   EXPECT_FALSE(Cidr::parse("0.0.0.0/0")->contains(*IpAddress::parse("2001:db8::1")));
   EXPECT_FALSE(Cidr::parse("::/0")->contains(*IpAddress::parse("203.0.113.9")));
+}
+
+TEST(Cidr, of_several_ranges_one_that_contains_the_address_is_enough_and_none_contains_nothing) {
+  const std::vector<Cidr> ranges = {*Cidr::parse("10.0.0.0/8"), *Cidr::parse("fd00::/8")};
+  EXPECT_TRUE(contains(ranges, *IpAddress::parse("10.1.2.3")));
+  EXPECT_TRUE(contains(ranges, *IpAddress::parse("fd00::1")));
+  EXPECT_FALSE(contains(ranges, *IpAddress::parse("11.1.2.3")));
+  EXPECT_FALSE(contains({}, *IpAddress::parse("10.1.2.3")));
 }
 
 TEST(Cidr, host_bits_and_bad_lengths_are_refused) {
