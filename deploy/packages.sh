@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that Sluice is built, run and tested with. Does nothing when all are there.
+# Installs the Debian packages that Sluice is built, run and tested with: deploy/packages.sh [bench]
+# With "bench" also those that only the benchmark needs. Does nothing when all are there.
 set -euo pipefail
 
 build=(
@@ -14,9 +15,19 @@ scene=( # what the demo and the network tests play with
   git iproute2 iputils-ping util-linux procps nftables tcpdump curl openssl ca-certificates
   nginx-light libnginx-mod-stream haproxy dnsmasq-base python3 python3-pytest python3-scapy
 )
+# Peers to compare with, besides those of the scene, and plots. python3-munkres: what else python3-fonttools takes depends
+# on a libboost-dev that conflicts with ours.
+bench=(sniproxy squid-openssl python3-matplotlib python3-munkres)
+
+wanted=("${build[@]}" "${scene[@]}")
+case "${1-}" in
+  "") ;;
+  bench) wanted+=("${bench[@]}") ;;
+  *) echo "packages.sh: no list $1; there is: bench" >&2; exit 2 ;;
+esac
 
 missing=()
-for package in "${build[@]}" "${scene[@]}"; do
+for package in "${wanted[@]}"; do
   dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q '^install ok installed$' || missing+=("$package")
 done
 [ ${#missing[@]} -eq 0 ] && exit 0
