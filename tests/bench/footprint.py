@@ -1,4 +1,4 @@
-"""What a daemon and its BPF maps hold at a moment, from /proc, the admin socket and bpftool."""
+"""What programs, a daemon, its BPF maps and the kernel hold at a moment, from /proc, the admin socket and bpftool."""
 import json
 import os
 import pathlib
@@ -8,6 +8,8 @@ import time
 from namespaces import run
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+FILE_SLABS = re.compile(r"^(ext4|btrfs|xfs|jbd2|overlay|fuse|ovl|buffer_head|radix_tree|proc_inode|shmem_inode|inode_cache|vm_area)")
+NO_PREALLOC = 1  # BPF_F_NO_PREALLOC
 ARRAYS = {"array", "percpu_array", "sockmap", "ringbuf", "prog_array"}  # always full, or not countable
 
 
@@ -15,6 +17,40 @@ def cpu_s(pid):
     """Processor seconds of all its threads so far, in user mode and in the kernel's."""
     fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return int(fields[11]) / TICKS_PER_S, int(fields[12]) / TICKS_PER_S
+
+
+def tree(pid):
+    """The process and all that it started and that live."""
+    try:
+        children = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except FileNotFoundError:
+        return []
+    return [pid, *(below for child in children for below in tree(int(child)))]
+
+
+def rss_kib(pid):
+    """Of a process that may have ended meanwhile, as helpers do."""
+    try:
+        rollup = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return int(re.search(r"^Rss: +(\d+) kB", rollup, re.M).group(1))
+
+
+def slab_kib():
+    """What the kernel's objects occupy, those of files' contents and names aside: other programs read files too."""
+    total = 0
+    for line in pathlib.Path("/proc/slabinfo").read_text().splitlines()[2:]:
+        name, active, _, size = line.split()[:4]
+        if not FILE_SLABS.search(name):
+            total += int(active) * int(size)
+    return total / 1024
+
+
+def entries_kib(pins):
+    """What the entries of maps occupy that were made whole when they were loaded: no slab has them."""
+    maps = of_maps(pins).values()
+    return sum(m["entries"] * m["bytes"] / m["max_entries"] for m in maps if m["whole"]) / 1024
 
 
 def count_fds(pid):
@@ -42,7 +78,7 @@ def of_daemon(daemon):
 
 
 def of_maps(pins):
-    """{name: {type, entries, max_entries, bytes}} of the pinned maps that have entries to count."""
+    """{name: {type, entries, max_entries, bytes, whole}} of the pinned maps that have entries to count."""
     found = {}
     for path in sorted(pathlib.Path(pins).rglob("*")):
         shown = run("bpftool", "-j", "map", "show", "pinned", path, check=False)
@@ -57,5 +93,6 @@ def of_maps(pins):
             "entries": len(entries),
             "max_entries": about["max_entries"],
             "bytes": about["bytes_memlock"],
+            "whole": not about["flags"] & NO_PREALLOC,
         }
     return found

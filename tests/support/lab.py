@@ -347,10 +347,14 @@ class Lab:
         with inside(self._gateway_ns):
             return socket.create_server((address, port))
 
+    def namespace(self, where):
+        """The name of the namespace of "node", "gateway" or "outside"."""
+        return {"node": self.node, "gateway": self._gateway_ns, "outside": self._outside_ns}[where]
+
     def spawn(self, where, name, argv, listens=None):
         """A program of "node", "gateway" or "outside" whose output goes to the log of that name; the caller stops it. It
         is waited for when it `listens` at an address and port."""
-        namespace = {"node": self.node, "gateway": self._gateway_ns, "outside": self._outside_ns}[where]
+        namespace = self.namespace(where)
         child = Spawned(name, argv, self.directory / f"{name}.log", namespace)
 
         def is_listening():

@@ -65,7 +65,7 @@ static struct order order;
 static size_t hello_bytes;
 static uint64_t give_up_ns;
 static unsigned hold_total;
-static atomic_uint held_total;
+static atomic_uint held_total, at_work /* threads */;
 static atomic_int let_go; /* idle: the ends of the connections have come */
 
 static int in_window(uint64_t now) {
@@ -291,8 +291,7 @@ static void set_order(struct caller* c) {
 }
 
 /* Each slot has its call; short ones follow each other until time is over. */
-static void* keep_calling(void* argument) {
-  struct caller* const c = argument;
+static void keep_calling(struct caller* c) {
   struct epoll_event events[max_events];
   set_order(c);
   for (;;) {
@@ -302,15 +301,21 @@ static void* keep_calling(void* argument) {
       begin(c);
     }
     if (order.mode == mode_idle && atomic_load(&let_go)) let_all_go(c);
-    if (c->open == 0 && (c->begun == c->size || now >= order.to_ns)) return NULL;
-    if (now > give_up_ns) return NULL;
+    if (c->open == 0 && (c->begun == c->size || now >= order.to_ns)) return;
+    if (now > give_up_ns) return;
     const int count = epoll_wait(c->poller, events, max_events, 20);
     for (int i = 0; i < count; ++i) handle(c, &events[i]);
   }
 }
 
+static void* work(void* argument) {
+  keep_calling(argument);
+  atomic_fetch_sub(&at_work, 1);
+  return NULL;
+}
+
 /* Calls begin when they are due, whatever became of the others. */
-static void* call_at_rate(struct caller* c, double rate, uint64_t total) {
+static void call_at_rate(struct caller* c, double rate, uint64_t total) {
   struct epoll_event events[max_events];
   const uint64_t start_ns = now_ns();
   set_order(c);
@@ -329,7 +334,6 @@ static void* call_at_rate(struct caller* c, double rate, uint64_t total) {
     const int count = epoll_pwait2(c->poller, events, max_events, &patience, NULL);
     for (int i = 0; i < count; ++i) handle(c, &events[i]);
   }
-  return NULL;
 }
 
 static int by_size(const void* left, const void* right) {
@@ -377,12 +381,12 @@ static void read_hello(struct caller* c, const char* path) {
 
 /* idle: until the caller of this program has seen enough. */
 static void hold(void) {
-  while (atomic_load(&held_total) < hold_total && now_ns() < give_up_ns) usleep(1000);
+  while (atomic_load(&held_total) < hold_total && atomic_load(&at_work) > 0) usleep(1000);
   printf("{\"held\": %u}\n", atomic_load(&held_total));
   fflush(stdout);
   struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
   char byte;
-  while (now_ns() < give_up_ns) {
+  while (atomic_load(&at_work) > 0) {
     if (poll(&input, 1, 100) > 0 && read(STDIN_FILENO, &byte, 1) <= 0) break;
   }
   atomic_store(&let_go, 1);
@@ -409,8 +413,9 @@ int call_origin(const struct call_options* options) {
   if (options->rate > 0) {
     call_at_rate(callers, options->rate, (uint64_t)(options->rate * (options->warm_up_s + options->seconds) + 0.5));
   } else {
+    atomic_store(&at_work, threads);
     for (unsigned i = 0; i < threads; ++i) {
-      if (pthread_create(&callers[i].thread, NULL, keep_calling, &callers[i]) != 0) die("pthread_create");
+      if (pthread_create(&callers[i].thread, NULL, work, &callers[i]) != 0) die("pthread_create");
     }
     if (order.mode == mode_idle) hold();
     for (unsigned i = 0; i < threads; ++i) pthread_join(callers[i].thread, NULL);

@@ -1,0 +1,70 @@
+"""The C programs of the benchmark: each directory here with C files is one."""
+import json
+import pathlib
+import subprocess
+
+from namespaces import run
+from report import DIRECTORY
+
+HERE = pathlib.Path(__file__).resolve().parent
+
+
+def build(name):
+    DIRECTORY.mkdir(parents=True, exist_ok=True)
+    program, sources = DIRECTORY / name, sorted((HERE / name).glob("*.c"))
+    run("cc", "-O2", "-Wall", "-Wextra", "-Werror", "-pthread", "-o", program, *sources)
+    return program
+
+
+class Call:
+    """A `load` that runs as a caller, by a command that brings it where it belongs."""
+
+    def __init__(self, command):
+        self._argv = [str(word) for word in command]
+        self._child = subprocess.Popen(self._argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd="/")
+
+    def next_line(self):
+        return json.loads(self._child.stdout.readline())
+
+    def finish(self, timeout_s, every_minute=lambda: None):
+        """What it told at its end; its standard input ends now."""
+        self._child.stdin.close()
+        self._child.stdin = None  # communicate() would flush it
+        out, left_s = b"", timeout_s
+        while True:
+            step_s = min(60, left_s)
+            try:
+                out = self._child.communicate(timeout=step_s)[0].decode()
+                break
+            except subprocess.TimeoutExpired:
+                left_s -= step_s
+                if left_s <= 0:
+                    self.kill()
+                    raise
+                every_minute()
+        if self._child.returncode != 0:
+            raise RuntimeError(f"{' '.join(self._argv)} ended with {self._child.returncode}:\n{out}")
+        return json.loads(out)
+
+    def kill(self):
+        self._child.kill()
+        self._child.wait()
+
+
+OUTCOMES = (
+    "connect_failed",
+    "send_failed",
+    "reset",
+    "ended_early",
+    "other_answer",
+    "other_total",
+    "other_message",
+    "unfinished",
+)
+
+
+def failures(told):
+    """{outcome: how many} of the calls that did not end as they should."""
+    found = {name: told[name] for name in OUTCOMES if told[name]}
+    missing = told["begun"] - told["finished"] - sum(found.values())
+    return found | ({"not accounted for": missing} if missing else {})
