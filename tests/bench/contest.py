@@ -169,6 +169,15 @@ class Contest:
         for name, found in rounds.items():
             rounds[name] = [a - b if a is not None and b is not None else None for a, b in zip(found, base or found)]
 
+    def claim_ahead(self, least=None):
+        """Claims that every measure is ahead of the best peer, by the factor that `least` has for it."""
+        for measure in self.values:
+            peer, wanted = self.best_peer(measure), (least or {}).get(measure, 1)
+            found = self.ahead(measure, "sluice", peer) if peer else None
+            words = f"by {wanted} or more " if wanted != 1 else ""
+            text = f"{measure} is {words}ahead of the best peer's"
+            self._report.claim(text, found is not None and found >= wanted, f"{found:.3f} x {peer}" if found else "")
+
     def tell(self):
         """Puts everything into the report, and claims what must always be so."""
         for measure, rounds in self.values.items():

@@ -155,7 +155,7 @@ class Competitor:
 
 
 class Peers(Competitor):
-    """One peer, or two in a row; `redirected`: from pod a."""
+    """One peer, or two in a row, in the order in which they start; `redirected`: calls of pod a, to the last."""
 
     def __init__(self, scene, name, peers, redirected):
         super().__init__(scene, name)
