@@ -4,7 +4,6 @@ import argparse
 import collections
 import json
 import pathlib
-import subprocess
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -12,10 +11,11 @@ sys.path.insert(0, str(HERE.parent / "support"))
 
 import footprint  # noqa: E402  (found by the path above, like the following)
 import hello  # noqa: E402
+import programs  # noqa: E402
 from lab import Lab  # noqa: E402
 from namespaces import run, wait_for  # noqa: E402
 from outside import WEB  # noqa: E402
-from report import DIRECTORY, Report  # noqa: E402
+from report import Report  # noqa: E402
 
 HOST, PORT = "origin.example", 4433
 SERVICE_ENTRY = f"""
@@ -32,6 +32,7 @@ spec:
 ROLES = ("agent", "gateway")
 MAX_RSS_GROWTH_KIB = 16 * 1024
 DRAIN_S = 30
+MAX_OPEN = 16000  # at once
 ROTATE_BYTES, KEEP_FILES = 64 << 20, 1000  # every record of the run is there to be counted
 
 
@@ -42,13 +43,6 @@ def parse_options():
     parser.add_argument("--warm-up", type=float, default=10, help="seconds (default %(default)s)")
     parser.add_argument("--threads", type=int, default=1, help="node.threads of agent and gateway")
     return parser.parse_args()
-
-
-def build_load():
-    DIRECTORY.mkdir(parents=True, exist_ok=True)
-    program = DIRECTORY / "tls_load"
-    run("cc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", program, HERE / "tls_load.c")
-    return program
 
 
 def prepare(lab, options):
@@ -63,21 +57,11 @@ def prepare(lab, options):
 
 
 def load(lab, program, seconds, rate, every_minute=lambda: None):
-    """Calls from a process of pod a; what tls_load told."""
-    data = hello.records(hello.client_hello([HOST]))
-    child = lab.pod("a").start(program, "call", WEB, PORT, rate / 60, seconds)
-    child.stdin.write(data)
-    child.stdin.close()
-    child.stdin = None  # communicate() would flush it
-    while True:
-        try:
-            out = child.communicate(timeout=60)[0].decode()
-            break
-        except subprocess.TimeoutExpired:
-            every_minute()
-    if child.returncode != 0:
-        raise RuntimeError(f"tls_load ended with {child.returncode}:\n{out}")
-    return json.loads(out)
+    """Calls from a process of pod a; what it told."""
+    data = lab.directory / "hello"
+    data.write_bytes(hello.records(hello.client_hello([HOST])))
+    argv = (program, "short", WEB, PORT, data, "-r", rate / 60, "-s", seconds, "-c", MAX_OPEN)
+    return programs.Call(lab.pod("a").command(*argv)).finish(seconds + DRAIN_S, every_minute)
 
 
 def hold(lab):
@@ -167,7 +151,7 @@ def check_growth(report, before, after):
 
 
 def check_calls(report, told, options, seen_outside, total):
-    failures = {name: told[name] for name in told if name not in NOT_FAILURES and told[name]}
+    failures = programs.failures(told)
     report.claim(
         "every connection was answered and ended in order",
         told["finished"] == told["begun"] and not failures,
@@ -183,13 +167,10 @@ def check_calls(report, told, options, seen_outside, total):
     )
 
 
-NOT_FAILURES = {"begun", "elapsed_s", "most_late_ms", "most_open", "finished", "p50_ms", "p99_ms", "p999_ms", "max_ms"}
-
-
 def main():
     options = parse_options()
     report = Report("connections", options)
-    program = build_load()
+    program = programs.build("load")
     with Lab() as lab:
         prepare(lab, options)
         origin = lab.spawn("outside", "origin", [program, "origin", WEB, PORT], listens=(WEB, PORT))
