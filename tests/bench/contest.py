@@ -81,9 +81,9 @@ class Contest:
 
     def run(self, measures):
         for number in range(self._options.rounds):
-            self.round(number, measures)
+            self.take_turns(number, measures)
 
-    def round(self, number, measures):
+    def take_turns(self, number, measures):
         """Whoever is first in this round is last in the next."""
         first = number % len(self.competitors)
         for competitor in self.competitors[first:] + self.competitors[:first]:
@@ -156,7 +156,7 @@ class Contest:
         return ratio if ratio is None or self._measures[measure].higher_is_better else 1 / ratio
 
     def best_peer(self, measure):
-        peers = [c.name for c in self.competitors if c.name not in ("direct", "sluice")]
+        peers = [c.name for c in self.competitors if c.peer]
         found = [(self.median(measure, name), name) for name in peers if self.median(measure, name) is not None]
         if not found:
             return None
@@ -190,7 +190,8 @@ class Contest:
                 rounds=rounds,
                 median={name: self.median(measure, name) for name in rounds},
                 cores={n: statistics.median(c) for n, c in self.cores[measure].items() if None not in c},
-                to_direct={name: self.ratio(measure, name, "direct") for name in rounds},
+                to_direct={c.name: self.ratio(measure, c.name, "direct") for c in self.competitors},
+                ours=[c.name for c in self.competitors if c.ours],
                 best_peer=peer,
                 ahead_of_best_peer=self.ahead(measure, "sluice", peer) if peer else None,
                 details=self.details[measure],
@@ -202,7 +203,7 @@ class Contest:
             whole = seen["ended"] == seen["accepted"] and not seen["broken"]
             if not whole:
                 self.failures[name]["at the origin"] = seen
-            if name in ("direct", "sluice"):
+            if not competitor.peer:
                 failed = self.failures[name]
                 self._report.claim(f"every connection of {name} went well from end to end", not failed, failed or seen)
             elif self.failures[name]:

@@ -9,7 +9,7 @@ import peers  # noqa: E402  (found by the path above, like the following)
 from contest import MEASURES, Contest, chosen, options_of  # noqa: E402
 from lab import GATEWAY4  # noqa: E402
 from report import Report  # noqa: E402
-from scene import ADDRESS, PORT, REDIRECTED, Competitor, Peers, Scene, Sluice, send_to  # noqa: E402
+from scene import ADDRESS, PORT, REDIRECTED, Competitor, Peers, Scene, Sluice  # noqa: E402
 
 # What is wanted of us, as a part of the direct way's figure.
 AT_LEAST = {"bulk-up-1": 0.95, "bulk-up-8": 0.95, "bulk-down-1": 0.95, "bulk-down-8": 0.95, "connect-64": 0.8}
@@ -39,8 +39,7 @@ def main():
     report = Report("node-hop", options)
     with Scene(options, origin_at="gateway") as scene:
         gateway = (GATEWAY4, PORT)
-        send_to(scene.lab, gateway, "raw")
-        competitors = [Competitor(scene, "direct"), Sluice(scene, ["agent"])]
+        competitors = [Competitor(scene, "direct"), Sluice(scene, ["agent"], raw_gateway=gateway)]
         for kind in peers.ALL:
             upstream = (ADDRESS, PORT) if kind is peers.Squid else gateway
             peer = kind(scene.lab, "node", scene.hosts, REDIRECTED, upstream, options.threads)

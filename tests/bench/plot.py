@@ -9,7 +9,7 @@ from matplotlib import pyplot  # noqa: E402  (after its backend is chosen)
 
 from report import competitors_of, in_order, number  # noqa: E402
 
-COLOURS = {"direct": "#9aa0a6", "sluice": "#1a73e8"}
+COLOURS = {"direct": "#9aa0a6", "sluice": "#1a73e8", "sluice whole": "#174ea6"}
 OTHER_COLOURS = ("#e8b04b", "#c26b6b", "#7fa650", "#9b7fb5", "#5f9ea0")
 COLUMNS = 3
 

@@ -63,17 +63,19 @@ def competitors_of(measured):
 
 def in_order(names):
     """However the rounds began: direct, then us, then the others."""
-    return sorted(names, key=lambda name: (name != "direct", name != "sluice", name))
+    return sorted(names, key=lambda name: (name != "direct", not name.startswith("sluice"), name))
 
 
 def print_measured(row, measured):
     names = in_order(competitors_of(measured))
-    lines = [["medians", "unit", *names, "sluice/direct", "ahead of the best peer"]]
+    ours = next(iter(measured.values()))["ours"]
+    lines = [["medians", "unit", *names, *(f"{name}/direct" for name in ours), "ahead of the best peer"]]
     for title, facts in measured.items():
         peer = facts["best_peer"]
         ahead = f"{number(facts['ahead_of_best_peer'])} x {peer}" if peer else "-"
         medians = [number(facts["median"].get(name)) for name in names]
-        lines.append([title, facts["unit"], *medians, number(facts["to_direct"].get("sluice")), ahead])
+        ratios = [number(facts["to_direct"].get(name)) for name in ours]
+        lines.append([title, facts["unit"], *medians, *ratios, ahead])
     print(f"\n{row}")
     print_columns(lines)
     lines = [["cores that its processes used", *names]]

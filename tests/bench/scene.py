@@ -131,6 +131,7 @@ class Competitor:
     """`target`: what callers connect to. A context manager: its turn."""
 
     target = (ADDRESS, PORT)
+    ours, peer = False, False
 
     def __init__(self, scene, name):
         self.scene, self.name = scene, name
@@ -156,6 +157,8 @@ class Competitor:
 
 class Peers(Competitor):
     """One peer, or two in a row, in the order in which they start; `redirected`: calls of pod a, to the last."""
+
+    peer = True
 
     def __init__(self, scene, name, peers, redirected):
         super().__init__(scene, name)
@@ -204,14 +207,22 @@ table ip bench {{
 
 
 class Sluice(Competitor):
-    """`roles`: of "gateway" and "agent", which take part; the scene's settings of each are the row's business."""
+    """`roles`: of "gateway" and "agent", which take part, in the order in which they start; `raw_gateway`: whom the agent
+    takes for the gateway, which gets the pods' bytes alone; not the lab's."""
 
-    def __init__(self, scene, roles, target=None):
-        super().__init__(scene, "sluice")
+    ours = True
+
+    def __init__(self, scene, roles, name="sluice", target=None, raw_gateway=None):
+        super().__init__(scene, name)
         self._daemons = [getattr(scene.lab, role) for role in roles]
         self.target = target or self.target
+        self._gateways = scene.lab.agent.settings["egress"]["gateways"]
+        if raw_gateway:
+            address = "{}:{}".format(*raw_gateway)
+            self._gateways = [{"name": GATEWAY_NAME, "addresses": [address], "transport": "raw"}]
 
     def __enter__(self):
+        self.scene.lab.agent.settings["egress"]["gateways"] = self._gateways
         try:
             for daemon in self._daemons:
                 for path in daemon.audit.files():
@@ -241,10 +252,3 @@ class Sluice(Competitor):
     def memory_kib(self):
         entries = footprint.entries_kib(self.scene.lab.pins) if self.scene.lab.agent in self._daemons else 0
         return super().memory_kib() + entries
-
-
-def send_to(lab, endpoint, transport):
-    """Makes `endpoint` the agent's one gateway."""
-    lab.agent.settings["egress"]["gateways"] = [
-        {"name": GATEWAY_NAME, "addresses": ["{}:{}".format(*endpoint)], "transport": transport}
-    ]
