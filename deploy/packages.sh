@@ -15,9 +15,9 @@ scene=( # what the demo and the network tests play with
   git iproute2 iputils-ping util-linux procps nftables tcpdump curl openssl ca-certificates
   nginx-light libnginx-mod-stream haproxy dnsmasq-base python3 python3-pytest python3-scapy
 )
-# Peers to compare with, besides those of the scene, and plots. python3-munkres: what else python3-fonttools takes depends
-# on a libboost-dev that conflicts with ours.
-bench=(sniproxy squid-openssl python3-matplotlib python3-munkres)
+# Peers to compare with, besides those of the scene, and what measuring takes. python3-munkres: what else python3-fonttools
+# takes depends on a libboost-dev that conflicts with ours.
+bench=(sniproxy squid-openssl conntrack python3-matplotlib python3-munkres)
 
 wanted=("${build[@]}" "${scene[@]}")
 case "${1-}" in

@@ -91,6 +91,7 @@ class Contest:
             with self._scene.origin(self.seen[competitor.name]), competitor:
                 for measure in measures:
                     self._take(competitor, measure)
+            self._scene.forget()
 
     def _take(self, competitor, measure):
         self._measures[measure.name] = measure

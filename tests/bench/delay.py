@@ -89,6 +89,10 @@ def measures_of(condition, options):
     ]
 
 
+def words(ratio):
+    return "" if ratio is None else f"{ratio:.3f} of it"
+
+
 def claim(report, contest, conditions):
     for condition in conditions:
         round_trip_ms, loss, _ = condition
@@ -96,11 +100,11 @@ def claim(report, contest, conditions):
             if measure not in contest.values:
                 continue
             found = contest.ratio(measure, AGENT, "direct")
-            report.claim(f"{measure}: the agent equals the direct way", found is not None and found >= EQUAL, found)
+            report.claim(f"{measure}: the agent equals the direct way", found and found >= EQUAL, words(found))
             if round_trip_ms == AHEAD_AT_MS and not loss:
                 found = contest.ratio(measure, WHOLE, "direct")
                 text = f"{measure}: the whole path is ahead of the direct way"
-                report.claim(text, found is not None and found > 1, found)
+                report.claim(text, found and found > 1, words(found))
 
 
 def claim_way(report, seen):

@@ -14,7 +14,7 @@ from scene import ADDRESS, PORT, REDIRECTED, Competitor, Peers, Scene, Sluice  #
 # What is wanted of us, as a part of the direct way's figure.
 AT_LEAST = {"bulk-up-1": 0.95, "bulk-up-8": 0.95, "bulk-down-1": 0.95, "bulk-down-8": 0.95, "connect-64": 0.8}
 AT_MOST = {"ping-pong-64": 1.05, "ping-pong-1": 1.05, "connect-1": 1.5}
-MAX_IDLE_KIB, NO_CORES = 0.5, 0.01
+MAX_IDLE_KIB, NO_CORES = 0.5, 0.01  # a connection's own start is in the latter
 
 
 def claim(report, contest):
@@ -30,8 +30,9 @@ def claim(report, contest):
         holds = found is not None and found < MAX_IDLE_KIB
         report.claim(f"an idle connection takes less than {MAX_IDLE_KIB} KiB", holds, found and round(found, 2))
     moving = [n for n in contest.cores if n.startswith(("bulk", "ping"))]
-    cores = {n: max((c for c in contest.cores[n].get("sluice", []) if c is not None), default=1) for n in moving}
-    report.claim("the agent rests while open connections move data", all(c < NO_CORES for c in cores.values()), cores)
+    cores = [c for n in moving for c in contest.cores[n].get("sluice", []) if c is not None]
+    found = f"at most {max(cores):.3f} cores" if cores else ""
+    report.claim("the agent rests while open connections move data", cores and max(cores) < NO_CORES, found)
 
 
 def main():

@@ -69,13 +69,15 @@ def in_order(names):
 def print_measured(row, measured):
     names = in_order(competitors_of(measured))
     ours = next(iter(measured.values()))["ours"]
-    lines = [["medians", "unit", *names, *(f"{name}/direct" for name in ours), "ahead of the best peer"]]
+    with_peers = any(facts["best_peer"] for facts in measured.values())
+    lines = [["medians", "unit", *names, *(f"{name}/direct" for name in ours)]]
+    lines[0] += ["ahead of the best peer"] if with_peers else []
     for title, facts in measured.items():
-        peer = facts["best_peer"]
-        ahead = f"{number(facts['ahead_of_best_peer'])} x {peer}" if peer else "-"
         medians = [number(facts["median"].get(name)) for name in names]
         ratios = [number(facts["to_direct"].get(name)) for name in ours]
-        lines.append([title, facts["unit"], *medians, *ratios, ahead])
+        lines.append([title, facts["unit"], *medians, *ratios])
+        if with_peers:
+            lines[-1].append(f"{number(facts['ahead_of_best_peer'])} x {facts['best_peer'] or '-'}")
     print(f"\n{row}")
     print_columns(lines)
     lines = [["cores that its processes used", *names]]

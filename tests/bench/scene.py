@@ -105,6 +105,15 @@ class Scene:
             ["setpriv", "--pdeathsig", "KILL", "nsenter", f"--net=/run/netns/{self.lab.node}", "--", self.load, *argv]
         )
 
+    def forget(self):
+        """Ends what a turn's connections leave behind. The node drops what it should forward when the same addresses and
+        ports are in TIME_WAIT there, and all of it is memory that goes at some time."""
+        namespaces = [self.lab.pod("a").netns, *map(self.lab.namespace, ("node", "gateway", "outside"))]
+        for namespace in namespaces:
+            enter = ("nsenter", f"--net=/run/netns/{namespace}", "--")
+            run(*enter, "ss", "-HtnK", "state", "time-wait")
+            run(*enter, "conntrack", "-F")
+
     @contextlib.contextmanager
     def origin(self, seen):
         """Serves; what it saw is added to the counts `seen`."""
