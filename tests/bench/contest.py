@@ -1,4 +1,4 @@
-"""Competitors against each other: what is measured, round by round, each competitor in its turn, and what comes of it."""
+"""Competitors against each other: what is measured, round by round, each competitor in its turn, and the outcome."""
 import argparse
 import dataclasses
 import statistics
@@ -46,7 +46,7 @@ def options_of(row, about, seconds=3.0, rounds=5, measures=MEASURES):
     parser.add_argument("--rounds", type=int, default=rounds, help="(default %(default)s)")
     parser.add_argument("--seconds", type=float, default=seconds, help="of each measurement (default %(default)s)")
     parser.add_argument("--warm-up", type=float, default=0.3, help="seconds before each (default %(default)s)")
-    parser.add_argument("--patience", type=float, default=10, help="seconds for what is open then (default %(default)s)")
+    parser.add_argument("--patience", type=float, default=10, help="seconds, for what is open then (%(default)s)")
     parser.add_argument("--threads", type=int, default=1, help="of each competitor's process (default %(default)s)")
     parser.add_argument("--load-threads", type=int, default=2, help="of caller and origin (default %(default)s)")
     parser.add_argument("--hosts", type=int, default=1000, help="allowed ones (default %(default)s)")
@@ -67,8 +67,8 @@ def chosen(items, names, key=lambda item: item.name):
 
 
 class Contest:
-    """`call` starts a `load` as a caller of the scene. Results by measure and competitor, one for each round; None where a
-    measurement failed."""
+    """`call` starts a `load` as a caller of the scene. Results by measure and competitor, one for each round; None where
+    a measurement failed."""
 
     def __init__(self, scene, report, competitors, call):
         self._scene, self._report, self._call = scene, report, call
@@ -87,7 +87,8 @@ class Contest:
         """Whoever is first in this round is last in the next."""
         first = number % len(self.competitors)
         for competitor in self.competitors[first:] + self.competitors[:first]:
-            print(f"{time.strftime('%T')} round {number + 1} of {self._options.rounds}: {competitor.name}", file=sys.stderr)
+            turn = f"round {number + 1} of {self._options.rounds}: {competitor.name}"
+            print(time.strftime("%T"), turn, file=sys.stderr)
             with self._scene.origin(self.seen[competitor.name]), competitor:
                 for measure in measures:
                     self._take(competitor, measure)

@@ -116,7 +116,7 @@ def claim_way(report, seen):
 
 def main():
     parser = options_of("delay", __doc__, measures=MEASURES)
-    parser.add_argument("--round-trips", type=comma_separated(float), default=[1, 40, 200], help="ms (default 1,40,200)")
+    parser.add_argument("--round-trips", type=comma_separated(float), default=[1, 40, 200], help="ms (1,40,200)")
     parser.add_argument("--losses", type=comma_separated(float), default=[0, 1], help="%% (default 0,1)")
     parser.add_argument("--congestion", type=comma_separated(str), default=["cubic", "bbr"], help="(default cubic,bbr)")
     parser.set_defaults(rounds=3, seconds=4.0, warm_up=2.0, patience=60)

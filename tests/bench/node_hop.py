@@ -1,5 +1,5 @@
-"""Row "node-hop": from a pod over the node to an origin that stands in for the gateway. What a node's proxy costs, against
-the direct way."""
+"""Row "node-hop": from a pod over the node to an origin that stands in for the gateway. What a node's proxy costs,
+against the direct way."""
 import pathlib
 import sys
 

@@ -1,5 +1,5 @@
-"""Other proxies that let TLS through by its SNI: each listens at one address, has the list of allowed hosts, and calls one
-upstream. None of them writes a record of a connection. sniproxy has one thread, and squid here too."""
+"""Other proxies that let TLS through by its SNI: each listens at one address, has the list of allowed hosts, and calls
+one upstream. None of them writes a record of a connection. sniproxy has one thread, and squid here too."""
 import shutil
 
 from namespaces import run
@@ -131,8 +131,8 @@ table allowed {{
 
 
 class Squid(Peer):
-    """Calls what the client called, as an intercepting squid does: that must be the upstream. It resolves the names itself,
-    by a file."""
+    """Calls what the client called, as an intercepting squid does: that must be the upstream. It resolves the names
+    itself, by a file."""
 
     name = "squid"
 

@@ -96,5 +96,5 @@ def number(value):
 def print_columns(lines):
     widths = [max(map(len, column)) for column in zip(*lines)]
     for line in lines:
-        first, *rest = (word.rjust(width) if i else word.ljust(width) for i, (word, width) in enumerate(zip(line, widths)))
-        print("  " + "  ".join([first, *rest]))
+        cells = [word.rjust(width) for word, width in zip(line, widths)]
+        print("  " + "  ".join([line[0].ljust(widths[0]), *cells[1:]]))

@@ -6,13 +6,12 @@ pod a, or from the node when the gateway's part is compared. The direct way goes
 import contextlib
 import json
 import re
-import subprocess
 
 import footprint
 import hello
 import programs
 from lab import GATEWAY4, GATEWAY_NAME, GATEWAY_OUT4, NODE4, Lab
-from namespaces import Spawned, ip_batch, run, sysctl, wait_for
+from namespaces import ip_batch, run, sysctl, wait_for
 
 HOST, ADDRESS, PORT = "origin.example", "203.0.113.200", 4433
 REDIRECTED = ("10.1.0.1", 15001)  # where a redirected pod's call arrives on the node
@@ -216,8 +215,8 @@ table ip bench {{
 
 
 class Sluice(Competitor):
-    """`roles`: of "gateway" and "agent", which take part, in the order in which they start; `raw_gateway`: whom the agent
-    takes for the gateway, which gets the pods' bytes alone; not the lab's."""
+    """`roles`: of "gateway" and "agent", which take part, in the order in which they start; `raw_gateway`: whom the
+    agent takes for the gateway, which gets the pods' bytes alone; without: the lab's."""
 
     ours = True
 
