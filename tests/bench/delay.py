@@ -10,7 +10,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 import programs  # noqa: E402  (found by the path above, like the following)
 from contest import Contest, Measure, bulk, chosen, options_of  # noqa: E402
 from lab import GATEWAY4, NODE4  # noqa: E402
-from namespaces import ip_batch, wait_for  # noqa: E402
+from namespaces import ip_batch, sysctl, wait_for  # noqa: E402
 from report import Report  # noqa: E402
 from scene import ADDRESS, PORT, Competitor, Scene, Sluice  # noqa: E402
 
@@ -50,6 +50,8 @@ class Way:
         try:
             wait_for("the delay line", lambda: "ready" in log.read_text() or not self._child.alive())
             for namespace, mine in zip(ends, (NEAR, FAR)):
+                # Nothing is said before the other end is up.
+                sysctl(namespace, **{f"ipv6__conf__{DEVICE}__disable_ipv6": 1})
                 ip_batch(namespace, f"link set {DEVICE} txqueuelen {TX_QUEUE} up\naddr add {mine}/30 dev {DEVICE}")
             self._route(lab, f"congctl {self._congestion}")
         except BaseException:

@@ -31,7 +31,7 @@
 enum {
   packet_max = 65536 + sizeof(struct virtio_net_hdr),
   ring_bytes = 256 * 1024 * 1024, /* of each direction: more than windows of 33 MB fill */
-  batch = 16,
+  batch = 8,
   spin_ns = 60000,
   late_ns = 500000,
 };
