@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """clang-tidy over the agent's sources. usage: tidy.py BUILD_DIRECTORY (a clang build, for its compile commands)
 
-Most of the work is the standard library's and Asio's headers, the same again for each file, so the files of a module are
-looked at as one translation unit. A module that was clean is passed over while it, the headers and the checks are the same.
+Most of the work is the standard library's and Asio's headers, the same again for each file, so the files of a module
+are looked at as one translation unit. A module that was clean is passed over while it, the headers and the checks are
+the same.
 """
 import concurrent.futures
 import hashlib
@@ -95,7 +96,8 @@ def tidy(unit, flags):
     crashed = told.stderr if told.returncode not in (0, 1) else ""
     clean = not own and not crashed
     name = unit.stem.removeprefix("UnifiedSource_")
-    print(f"{''.join(own)}{crashed}{name}: {'clean' if clean else 'not clean'} ({time.monotonic() - began:.0f} s)", flush=True)
+    verdict = f"{'clean' if clean else 'not clean'} ({time.monotonic() - began:.0f} s)"
+    print(f"{''.join(own)}{crashed}{name}: {verdict}", flush=True)
     return clean
 
 
