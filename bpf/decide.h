@@ -10,6 +10,19 @@
 
 #define SLUICE_ICMPV6 58
 
+/* What a TCP segment says. */
+struct sluice_segment {
+  __u32 sequence;
+  __u32 acknowledgement;
+  __u32 payload; /* bytes */
+  __u32 header;  /* bytes, options included */
+  bool syn;
+  bool ack;
+  bool fin;
+  bool rst;
+  bool urg; /* the flag or the pointer */
+};
+
 /* What a packet is. Everything that is not plain TCP, UDP or ICMP in plain IPv4 or IPv6 shows as one of the flags. */
 struct sluice_packet {
   bool is_arp;
@@ -21,13 +34,13 @@ struct sluice_packet {
   bool fragment;  /* any fragment, the first included */
   bool mapped;    /* an IPv6 packet with an IPv4-mapped address */
   bool tcp_syn;   /* SYN set and ACK not */
-  bool tcp_reset;
   bool neighbour; /* ICMPv6 neighbour discovery, hop limit 255 (RFC 4861 section 7.1) */
   __u8 protocol;
   __u16 source_port;
   __u16 destination_port;
-  struct sluice_address source;
+  struct sluice_address source __attribute__((aligned(8))); /* read by words */
   struct sluice_address destination;
+  struct sluice_segment segment; /* of TCP */
 };
 
 /* What the maps say about it. */
@@ -42,6 +55,7 @@ struct sluice_facts {
   bool audit;      /* the pod is in mode audit */
   bool has_socket; /* TCP other than SYN: the node has a socket for this connection. Looked up only where it counts:
                       without listeners, and in mode audit */
+  bool gated;      /* its port's calls go through the gate */
   __u8 port;       /* SLUICE_PORT_* of protocol and port; 0: not registered */
   bool address_registered; /* the address is registered for the port */
 };
@@ -50,6 +64,7 @@ enum sluice_action {
   SLUICE_PASS,     /* untouched: it does not leave the cluster */
   SLUICE_PASS_OUT, /* marked as decided */
   SLUICE_RELAY,    /* marked for local delivery to the agent */
+  SLUICE_GATE,     /* a SYN: becomes a flow to the gateway */
   SLUICE_DROP,
   SLUICE_REFUSE_TCP, /* RST to the pod */
   SLUICE_REFUSE_UDP, /* port unreachable to the pod */
@@ -57,7 +72,7 @@ enum sluice_action {
 
 struct sluice_decision {
   enum sluice_action action;
-  enum sluice_reason reason; /* NONE with PASS, PASS_OUT and RELAY */
+  enum sluice_reason reason; /* NONE with PASS, PASS_OUT, RELAY and GATE */
 };
 
 SLUICE_INLINE struct sluice_decision sluice_decided(enum sluice_action action, enum sluice_reason reason) {
@@ -87,7 +102,7 @@ SLUICE_INLINE bool sluice_link_source(const struct sluice_packet* packet) {
 
 SLUICE_INLINE struct sluice_decision sluice_refuse(const struct sluice_packet* packet, enum sluice_reason reason) {
   if (packet->protocol == IPPROTO_TCP) {
-    return sluice_decided(packet->tcp_reset ? SLUICE_DROP : SLUICE_REFUSE_TCP, reason);
+    return sluice_decided(packet->segment.rst ? SLUICE_DROP : SLUICE_REFUSE_TCP, reason);
   }
   return sluice_decided(packet->protocol == IPPROTO_UDP ? SLUICE_REFUSE_UDP : SLUICE_DROP, reason);
 }
@@ -95,18 +110,20 @@ SLUICE_INLINE struct sluice_decision sluice_refuse(const struct sluice_packet* p
 SLUICE_INLINE struct sluice_decision sluice_decide_tcp(const struct sluice_packet* packet,
                                                        const struct sluice_facts* facts) {
   if (!packet->tcp_syn) {
-    /* Open connections go on without the agent; a segment of none gets its RST from the listener, or from here when
-     * there is no listener. In mode audit it belongs to a connection that was let pass. */
-    const bool ours = facts->has_socket || (facts->listening && !facts->audit);
+    /* Of a flow it is not: those were looked up before. Relayed connections go on without the agent; a segment of none
+     * gets its RST from the listener, or from here when there is no listener or none would be asked. In mode audit it
+     * belongs to a connection that was let pass. */
+    const bool ours = facts->has_socket || (facts->listening && !facts->audit && !facts->gated);
     if (ours) return sluice_decided(SLUICE_RELAY, SLUICE_REASON_NONE);
     return sluice_refuse(packet, SLUICE_REASON_POLICY_NOT_READY);
   }
-  if (!facts->policy || !facts->alive || !facts->listening) {
+  /* The gate needs no listener: what it holds waits for an agent as long as the heart's last beat counts. */
+  if (!facts->policy || !facts->alive || (!facts->listening && !facts->gated)) {
     return sluice_refuse(packet, SLUICE_REASON_POLICY_NOT_READY);
   }
   if (facts->port == 0) return sluice_refuse(packet, SLUICE_REASON_PORT_NOT_REGISTERED);
   if (!facts->address_registered) return sluice_refuse(packet, SLUICE_REASON_ADDRESS_NOT_REGISTERED);
-  return sluice_decided(SLUICE_RELAY, SLUICE_REASON_NONE);
+  return sluice_decided(facts->gated ? SLUICE_GATE : SLUICE_RELAY, SLUICE_REASON_NONE);
 }
 
 /* A packet that a pod sent. */

@@ -21,7 +21,7 @@ SLUICE_MAP(BPF_MAP_TYPE_ARRAY, heartbeats, __u32, __u64, 1, 0);
 SLUICE_MAP(BPF_MAP_TYPE_HASH, pods, __u32, struct sluice_pod, SLUICE_MAX_PODS, BPF_F_NO_PREALLOC);
 SLUICE_MAP(BPF_MAP_TYPE_HASH, uplinks, __u32, __u8, SLUICE_MAX_UPLINKS, BPF_F_NO_PREALLOC);
 SLUICE_MAP(BPF_MAP_TYPE_LPM_TRIE, internals, struct sluice_internal_key, __u8, SLUICE_MAX_INTERNALS, BPF_F_NO_PREALLOC);
-SLUICE_MAP(BPF_MAP_TYPE_HASH, ports, struct sluice_port_key, __u8, SLUICE_MAX_PORTS, BPF_F_NO_PREALLOC);
+SLUICE_MAP(BPF_MAP_TYPE_HASH, ports, struct sluice_port_key, struct sluice_port, SLUICE_MAX_PORTS, BPF_F_NO_PREALLOC);
 SLUICE_MAP(BPF_MAP_TYPE_LPM_TRIE, destinations, struct sluice_destination_key, __u8, SLUICE_MAX_DESTINATIONS,
            BPF_F_NO_PREALLOC);
 SLUICE_MAP(BPF_MAP_TYPE_SOCKMAP, listeners, __u32, __u64, 2 * SLUICE_MAX_LISTENERS, 0);
@@ -31,8 +31,24 @@ SLUICE_MAP(BPF_MAP_TYPE_LRU_HASH, inbounds, struct sluice_tuple, __u64, SLUICE_M
 SLUICE_MAP(BPF_MAP_TYPE_HASH, denials, struct sluice_denial_key, __u64, SLUICE_MAX_DENIALS, BPF_F_NO_PREALLOC);
 SLUICE_MAP(BPF_MAP_TYPE_HASH, denials_taken, struct sluice_denial_key, __u64, SLUICE_MAX_DENIALS, BPF_F_NO_PREALLOC);
 SLUICE_MAP(BPF_MAP_TYPE_HASH, budgets, __u32, __u64, SLUICE_MAX_PODS, BPF_F_NO_PREALLOC);
+SLUICE_MAP(BPF_MAP_TYPE_HASH, gateways, __u32, struct sluice_gateway, SLUICE_MAX_GATEWAYS, BPF_F_NO_PREALLOC);
+SLUICE_MAP(BPF_MAP_TYPE_HASH, flows, struct sluice_tuple, struct sluice_flow, SLUICE_MAX_FLOWS, BPF_F_NO_PREALLOC);
+SLUICE_MAP(BPF_MAP_TYPE_HASH, backs, struct sluice_tuple, struct sluice_back, SLUICE_MAX_FLOWS, BPF_F_NO_PREALLOC);
+SLUICE_MAP(BPF_MAP_TYPE_HASH, ends, __u64, struct sluice_flow, SLUICE_MAX_ENDS, BPF_F_NO_PREALLOC);
+SLUICE_MAP(BPF_MAP_TYPE_LRU_HASH, syns, __u64, struct sluice_syn, SLUICE_MAX_SYNS, 0);
+SLUICE_MAP(BPF_MAP_TYPE_HASH, hosts, __u64, struct sluice_host, SLUICE_MAX_HOSTS, BPF_F_NO_PREALLOC);
+SLUICE_MAP(BPF_MAP_TYPE_HASH, loads, __u32, struct sluice_load, SLUICE_MAX_PODS, BPF_F_NO_PREALLOC);
+SLUICE_MAP(BPF_MAP_TYPE_HASH, promises, __u64, struct sluice_promise, SLUICE_MAX_PROMISES, BPF_F_NO_PREALLOC);
+SLUICE_MAP(BPF_MAP_TYPE_ARRAY, flow_ids, __u32, __u64, 1, 0);
+SLUICE_MAP(BPF_MAP_TYPE_ARRAY, counters, __u32, __u64, SLUICE_COUNTERS, 0);
+SLUICE_MAP(BPF_MAP_TYPE_PERCPU_ARRAY, scratches, __u32, struct sluice_scratch, 1, 0);
 
 struct {
   __uint(type, BPF_MAP_TYPE_RINGBUF);
   __uint(max_entries, SLUICE_EVENT_BYTES);
 } events SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_RINGBUF);
+  __uint(max_entries, SLUICE_UPCALL_BYTES);
+} upcalls SEC(".maps");

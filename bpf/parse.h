@@ -42,7 +42,15 @@ SLUICE_INLINE void parse_tcp(struct __sk_buff* skb, __u32 offset, __u32 length, 
   packet->source_port = bpf_ntohs(tcp.source);
   packet->destination_port = bpf_ntohs(tcp.dest);
   packet->tcp_syn = tcp.syn && !tcp.ack;
-  packet->tcp_reset = tcp.rst;
+  packet->segment.sequence = bpf_ntohl(tcp.seq);
+  packet->segment.acknowledgement = bpf_ntohl(tcp.ack_seq);
+  packet->segment.header = tcp.doff * 4U;
+  packet->segment.payload = length - tcp.doff * 4U;
+  packet->segment.syn = tcp.syn;
+  packet->segment.ack = tcp.ack;
+  packet->segment.fin = tcp.fin;
+  packet->segment.rst = tcp.rst;
+  packet->segment.urg = tcp.urg || tcp.urg_ptr;
 }
 
 SLUICE_INLINE void parse_udp(struct __sk_buff* skb, __u32 offset, __u32 length, struct sluice_packet* packet) {
@@ -120,13 +128,16 @@ SLUICE_INLINE void parse_v6(struct __sk_buff* skb, struct sluice_packet* packet)
   parse_transport(skb, length, packet);
 }
 
-SLUICE_INLINE void parse_packet(struct __sk_buff* skb, struct sluice_packet* packet) {
+/* Functions that are not inlined are checked by the verifier once, for any arguments. */
+__noinline int parse_packet(struct __sk_buff* skb, struct sluice_packet* packet) {
+  if (!packet) return -1;
   __builtin_memset(packet, 0, sizeof *packet);
   packet->protocol = 255; /* not IP */
   packet->vlan =
       skb->vlan_present || skb->protocol == bpf_htons(ETH_P_8021Q) || skb->protocol == bpf_htons(ETH_P_8021AD);
-  if (packet->vlan) return;
+  if (packet->vlan) return 0;
   if (skb->protocol == bpf_htons(ETH_P_ARP)) packet->is_arp = true;
   if (skb->protocol == bpf_htons(ETH_P_IP)) parse_v4(skb, packet);
   if (skb->protocol == bpf_htons(ETH_P_IPV6)) parse_v6(skb, packet);
+  return 0;
 }

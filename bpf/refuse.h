@@ -62,7 +62,8 @@ SLUICE_INLINE int store_ip(struct __sk_buff* skb, const struct sluice_packet* pa
 
 /* RST as RFC 9293 section 3.5.2 wants it: with the sequence number that the peer expects, or acknowledging all it sent.
  */
-SLUICE_INLINE int refuse_tcp(struct __sk_buff* skb, const struct sluice_packet* packet) {
+__noinline int refuse_tcp(struct __sk_buff* skb, const struct sluice_packet* packet) {
+  if (!packet) return TC_ACT_SHOT;
   const __u32 offset = transport_offset(packet);
   struct tcphdr tcp;
   if (bpf_skb_load_bytes(skb, offset, &tcp, sizeof tcp)) return TC_ACT_SHOT;
@@ -134,6 +135,7 @@ SLUICE_INLINE int refuse_udp_v6(struct __sk_buff* skb, const struct sluice_packe
   return (int)bpf_redirect(skb->ifindex, 0);
 }
 
-SLUICE_INLINE int refuse_udp(struct __sk_buff* skb, const struct sluice_packet* packet) {
+__noinline int refuse_udp(struct __sk_buff* skb, const struct sluice_packet* packet) {
+  if (!packet) return TC_ACT_SHOT;
   return packet->is_v6 ? refuse_udp_v6(skb, packet) : refuse_udp_v4(skb, packet);
 }

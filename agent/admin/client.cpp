@@ -57,6 +57,8 @@ Status send_all(int fd, std::string_view bytes, Clock::time_point deadline) {
     const auto sent = ::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
     if (sent > 0) {
       bytes.remove_prefix(static_cast<std::size_t>(sent));
+    } else if (sent == 0) {
+      return Error("send: nothing is taken");
     } else if (errno == EAGAIN) {
       if (!wait_for(fd, POLLOUT, deadline)) return Error("timed out");
     } else if (errno != EINTR) {

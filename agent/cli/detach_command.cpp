@@ -8,6 +8,7 @@
 
 #include "cli/role_command.h"
 #include "kernel/interception.h"
+#include "net/injection.h"
 #include "net/netlink.h"
 #include "settings/settings.h"
 
@@ -46,8 +47,12 @@ int run(const Options& options) {
   if (const auto done = kernel::detach(directory); !done) return failed(done.error());
   const auto mark = kernel::relay_mark();
   if (const auto done = net::remove_relay_routes(mark.value, mark.mask); !done) return failed(done.error());
-  fmt::print("{} pinned programs and maps removed from {}; the relay's routing rules and routes are gone\n", before,
-             directory);
+  if (const auto done = net::remove_injection_link(); !done) return failed(done.error());
+  fmt::print(
+      "{} pinned programs and maps removed from {}; the relay's routing rules and routes and the gate's helper "
+      "interface "
+      "are gone\n",
+      before, directory);
   return 0;
 }
 

@@ -8,9 +8,12 @@
 #include <utility>
 
 #include "base/clock.h"
+#include "egress/gate.h"
+#include "egress/gate_ports.h"
 #include "egress/interfaces.h"
 #include "egress/kernel_denial.h"
 #include "egress/outbound_call.h"
+#include "net/injection.h"
 #include "serving/control.h"
 
 namespace sluice::egress {
@@ -68,6 +71,7 @@ class Agent {
         node_{settings, *kernel_, control.recorder(), gateways_, credentials_.signer.get(), credentials_.tls.get()} {}
 
   Status open_desks();
+  Status open_gate();
   Status set_rules();
   Status read_policy();
   void keep_interfaces();
@@ -77,13 +81,16 @@ class Agent {
 
  private:
   Status listen(Desk& desk, const Endpoint& endpoint, std::vector<int>& listeners);
-  void adopt(const Snapshot& snapshot);
+  void adopt(const std::shared_ptr<const Snapshot>& snapshot);
+  Status set_ports();
+  Status set_gateways();
   void hand_out(const std::shared_ptr<const identity::PodTable>& pods);
   void keep_relay_routes();
   void record_denials();
   void do_each_second();
   void stop_listening();
   serving::StatusView status() const;
+  std::vector<serving::Flow> flows() const;
   // Keeps or clears the line in status that says what is wrong with `what`; logs it when it is new.
   void note(const std::string& what, const Status& done);
 
@@ -94,7 +101,9 @@ class Agent {
   GatewayPool gateways_;
   const Node node_;
   std::vector<std::unique_ptr<Desk>> desks_;
-  std::vector<PortRule> ports_;  // of the newest policy
+  std::unique_ptr<Gate> gate_;
+  std::vector<kernel::PortEntry> ports_;  // of the newest policy
+  std::map<std::uint32_t, std::vector<Endpoint>> written_gateways_;
   std::optional<Interfaces> interfaces_;
   std::optional<serving::FdWatch> denials_;
   std::map<std::string, std::string> wrong_;
@@ -112,12 +121,55 @@ Status Agent::set_rules() {
 
 Status Agent::read_policy() {
   return control_.read_policy(Vantage::mesh(),
-                              [this](const std::shared_ptr<const Snapshot>& snapshot) { adopt(*snapshot); });
+                              [this](const std::shared_ptr<const Snapshot>& snapshot) { adopt(snapshot); });
 }
 
-void Agent::adopt(const Snapshot& snapshot) {
-  ports_ = snapshot.port_rules();
-  note("ports", kernel_->set_ports(ports_));
+void Agent::adopt(const std::shared_ptr<const Snapshot>& snapshot) {
+  ports_ = port_entries(*snapshot, settings_.egress);
+  note("ports", set_ports());
+  if (gate_) gate_->adopt(snapshot);
+}
+
+Status Agent::set_ports() {
+  if (auto done = set_gateways(); !done) return done;
+  return kernel_->set_ports(ports_);
+}
+
+// Where new flows go: the addresses that answer.
+Status Agent::set_gateways() {
+  std::vector<std::uint32_t> numbers;
+  for (const auto& entry : ports_) {
+    const bool known = std::find(numbers.begin(), numbers.end(), entry.gateway) != numbers.end();
+    if (!entry.gated || known) continue;
+    numbers.push_back(entry.gateway);
+    const auto index = gateway_index(entry.gateway);
+    std::vector<Endpoint> addresses;
+    for (const auto place : gateways_.usable(index, monotonic_ns())) {
+      auto endpoint = settings_.egress.gateways[index].addresses[place];
+      if (endpoint.port == 0) endpoint.port = gateway_default_port(entry.gateway);
+      addresses.push_back(endpoint);
+    }
+    auto& written = written_gateways_[entry.gateway];
+    if (written == addresses) continue;
+    if (auto done = kernel_->flows().set_gateway(entry.gateway, addresses); !done) return done;
+    written = std::move(addresses);
+  }
+  std::erase_if(written_gateways_,
+                [&](const auto& one) { return std::find(numbers.begin(), numbers.end(), one.first) == numbers.end(); });
+  return kernel_->flows().keep_gateways(numbers);
+}
+
+Status Agent::open_gate() {
+  const auto ifindex = net::make_injection_link();
+  if (!ifindex) return ifindex.error();
+  if (auto done = kernel_->attach_helper(*ifindex); !done) return done;
+  auto injector = net::Injector::open(*ifindex);
+  if (!injector) return injector.error();
+  if (auto done = kernel_->set_flow_limit(settings_.limits.connections_per_pod); !done) return done;
+  gate_ = std::make_unique<Gate>(node_, desks_.front()->worker, kernel_->flows(), std::move(*injector), [this] {
+    boost::asio::post(control_.context(), [this] { note("gateways", set_gateways()); });
+  });
+  return Done{};
 }
 
 Status Agent::open_desks() {
@@ -137,6 +189,7 @@ void Agent::keep_interfaces() {
 }
 
 void Agent::hand_out(const std::shared_ptr<const identity::PodTable>& pods) {
+  gate_->set_pods(pods);
   for (const auto& desk : desks_) {
     boost::asio::post(desk->worker.context(), [raw = desk.get(), pods] { raw->pods = pods; });
   }
@@ -167,7 +220,7 @@ Status Agent::listen(Desk& desk, const Endpoint& endpoint, std::vector<int>& lis
 Status Agent::serve_admin(const serving::ServeAdmin& serve) {
   auto served = serve(control_.context(), settings_.admin.socket,
                       {.status = [this] { return status(); },
-                       .flows = [this] { return control_.flows(); },
+                       .flows = [this] { return flows(); },
                        .metrics = [this] { return control_.metrics().render(); },
                        .not_ready = [this] { return control_.not_ready(); }});
   if (!served) return served.error().in("admin");
@@ -203,7 +256,8 @@ void Agent::do_each_second() {
   }
   interfaces_->retry();
   keep_relay_routes();
-  if (wrong_.contains("ports")) note("ports", kernel_->set_ports(ports_));
+  note("gateways", set_gateways());
+  if (wrong_.contains("ports")) note("ports", set_ports());
   const auto views = interfaces_->views();
   const auto pods = std::count_if(views.begin(), views.end(), [](const auto& view) { return view.kind == "pod"; });
   control_.metrics().set_interfaces(static_cast<std::size_t>(pods), views.size() - static_cast<std::size_t>(pods));
@@ -222,6 +276,13 @@ serving::StatusView Agent::status() const {
   for (auto& line : gateways_.wrong(monotonic_ns())) view.wrong.push_back(std::move(line));
   for (auto& line : interfaces_->wrong()) view.wrong.push_back(std::move(line));
   return view;
+}
+
+std::vector<serving::Flow> Agent::flows() const {
+  auto all = control_.flows();
+  auto gated = Gate::flows(kernel_->flows(), interfaces_->pods());
+  all.insert(all.end(), std::make_move_iterator(gated.begin()), std::make_move_iterator(gated.end()));
+  return all;
 }
 
 void Agent::note(const std::string& what, const Status& done) {
@@ -251,8 +312,9 @@ Status run_agent(const settings::AgentSettings& settings, const std::string& ver
   Agent agent(settings, **control, std::move(*kernel), std::move(*credentials));
   // The kernel refuses all the while: its heart beats only when everything else is in place.
   if (auto done = agent.set_rules(); !done) return done;
-  if (auto done = agent.read_policy(); !done) return done;
   if (auto done = agent.open_desks(); !done) return done;
+  if (auto done = agent.open_gate(); !done) return done;
+  if (auto done = agent.read_policy(); !done) return done;
   agent.keep_interfaces();
   if (auto done = agent.listen(); !done) return done;
   if (auto done = agent.serve_admin(serve_admin); !done) return done;

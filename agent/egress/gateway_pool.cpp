@@ -51,6 +51,17 @@ std::vector<std::size_t> GatewayPool::order(std::size_t gateway, std::uint64_t n
   return order;
 }
 
+std::vector<std::size_t> GatewayPool::usable(std::size_t gateway, std::uint64_t now_ns) const {
+  const auto& addresses = gateways_[gateway];
+  std::vector<std::size_t> usable;
+  std::vector<std::size_t> all;
+  for (std::size_t index = 0; index < addresses.size(); ++index) {
+    all.push_back(index);
+    if (addresses[index]->ejected_until_ns.load(std::memory_order_relaxed) <= now_ns) usable.push_back(index);
+  }
+  return usable.empty() ? all : usable;
+}
+
 void GatewayPool::succeeded(std::size_t gateway, std::size_t address) {
   auto& state = *gateways_[gateway][address];
   if (state.failures.load(std::memory_order_relaxed) != 0) state.failures.store(0, std::memory_order_relaxed);

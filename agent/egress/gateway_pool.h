@@ -21,6 +21,10 @@ class GatewayPool {
   // the ejected ones, for when everything else has failed.
   std::vector<std::size_t> order(std::size_t gateway, std::uint64_t now_ns);
 
+  // Those to send new connections to now, as indices: the ones in use and those whose ejection is over; all, when there
+  // are none. Who goes there is not counted as the one that tries.
+  std::vector<std::size_t> usable(std::size_t gateway, std::uint64_t now_ns) const;
+
   // How a dial went. `egress.health.failures` in a row eject the address for `egress.health.ejection`.
   void succeeded(std::size_t gateway, std::size_t address);
   void failed(std::size_t gateway, std::size_t address, std::uint64_t now_ns);

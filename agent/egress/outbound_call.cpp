@@ -6,7 +6,6 @@
 #include "egress/audit_mode.h"
 #include "identity/process.h"
 #include "tls/stream.h"
-#include "wire/proxy_v2.h"
 
 namespace sluice::egress {
 namespace {
@@ -78,7 +77,7 @@ std::optional<Refusal> OutboundCall::judge_and_route(Sniffed sniffed) {
   if (record_.ech && node_.settings.egress.ech == settings::EchPolicy::deny) {
     return Refusal{Reason::ech_not_allowed, "the ClientHello is encrypted: only its outer name is known"};
   }
-  chosen_ = choose(*snapshot_, request(sniffed), verdict_);
+  chosen_ = egress::find_way(*snapshot_, request(sniffed), verdict_, caller(), node_.settings.egress);
   if (const auto* none = std::get_if<NoWay>(&chosen_)) return Refusal{Reason::no_gateway_route, none->detail};
   if (const auto* by_gateway = std::get_if<ByGateway>(&chosen_)) {
     record_.route = by_gateway->route;
@@ -87,22 +86,6 @@ std::optional<Refusal> OutboundCall::judge_and_route(Sniffed sniffed) {
     reason_ = Reason::direct;
   }
   return std::nullopt;
-}
-
-Way OutboundCall::choose(const Snapshot& snapshot, const Request& request, const Verdict& verdict) const {
-  auto way = choose_way(snapshot.route(request, verdict, caller()), request, verdict, node_.settings.egress);
-  if (std::holds_alternative<Direct>(way) && wants_tls(snapshot, verdict)) {
-    return NoWay{"a DestinationRule wants TLS begun, which gateways do: the way is direct"};
-  }
-  return way;
-}
-
-bool OutboundCall::wants_tls(const Snapshot& snapshot, const Verdict& verdict) const {
-  if (is_tls(verdict.port->protocol)) return false;
-  const auto& name = host_.empty() ? verdict.service->hosts.front() : host_;
-  const PolicyScope scope{pod_namespace_, verdict.service->namespace_name};
-  const auto policy = snapshot.destination_rules().traffic_policy(name, verdict.port->number, "", scope);
-  return policy && policy->tls && policy->tls->mode != ClientTlsMode::disable;
 }
 
 void OutboundCall::let_go(Reason would_deny) {
@@ -115,7 +98,7 @@ void OutboundCall::let_go(Reason would_deny) {
 
 std::optional<std::string> OutboundCall::find_way(const Snapshot& snapshot, const Request& request,
                                                   const Verdict& verdict) const {
-  const auto way = choose(snapshot, request, verdict);
+  const auto way = egress::find_way(snapshot, request, verdict, caller(), node_.settings.egress);
   return std::holds_alternative<NoWay>(way) ? std::nullopt : std::optional(key_of(way));
 }
 
@@ -194,24 +177,11 @@ net::Task<std::optional<Refusal>> OutboundCall::connect_original() {
 }
 
 std::vector<std::uint8_t> OutboundCall::header_for(const settings::GatewayTarget& gateway, std::uint16_t port) {
-  wire::ProxyHeader header;
-  header.source = *record_.source;
-  header.destination = *record_.destination;
-  if (!gateway.signs()) return wire::encode_proxy_header(header);
-  header.authority = host_;
-  header.node = node_.settings.node.name;
-  header.pod_namespace = record_.pod->namespace_name;
-  header.pod_name = record_.pod->name;
-  header.service_account = record_.pod->service_account;
-  header.rule = record_.rule;
-  header.connection_id = record_.id;
-  header.gateway = gateway.name;
-  header.gateway_port = port;
   boost::system::error_code error;
   const auto local = upstream_->socket().local_endpoint(error);
   // Gone already: the first write says so.
-  if (!error) header.hop_source = net::to_endpoint(local);
-  return node_.signer->sign(header);
+  const auto hop_source = error ? std::nullopt : std::optional(net::to_endpoint(local));
+  return make_header(node_, record_, host_, gateway, port, hop_source);
 }
 
 }  // namespace sluice::egress

@@ -4,26 +4,12 @@
 #include <memory>
 #include <optional>
 
-#include "egress/gateway_pool.h"
-#include "egress/header_signer.h"
+#include "egress/node.h"
 #include "egress/way.h"
 #include "identity/pod.h"
-#include "kernel/interception.h"
 #include "serving/call.h"
-#include "settings/settings.h"
-#include "tls/context.h"
 
 namespace sluice::egress {
-
-// What all calls of the agent share. Thread-safe, and outlives them.
-struct Node {
-  const settings::AgentSettings& settings;
-  const kernel::Interception& kernel;
-  serving::Recorder& recorder;
-  GatewayPool& gateways;
-  const HeaderSigner* signer;  // null when no gateway is told anything signed
-  const tls::Context* tls;     // null without transport tls
-};
 
 class OutboundCall final : public serving::Call {
  public:
@@ -47,10 +33,6 @@ class OutboundCall final : public serving::Call {
   net::Task<void> serve_unreadable(relay::Unreadable unreadable) override;
 
   Refused judge_and_route(Sniffed sniffed);
-  // The way by `snapshot`; with it the call's routes are asked.
-  Way choose(const Snapshot& snapshot, const Request& request, const Verdict& verdict) const;
-  // Does a DestinationRule want the call inside TLS that somebody begins for it?
-  bool wants_tls(const Snapshot& snapshot, const Verdict& verdict) const;
   void let_go(Reason would_deny);
   net::Task<Refused> connect_gateway(ByGateway way);
   net::Task<Refused> connect_direct();

@@ -24,7 +24,25 @@ bool is_itself(const std::string& host, const Request& request, const Verdict& v
   return host == request.host || std::find(hosts.begin(), hosts.end(), host) != hosts.end();
 }
 
+// Does a DestinationRule want the call inside TLS that somebody begins for it?
+bool wants_tls(const Snapshot& snapshot, const Request& request, const Verdict& verdict) {
+  if (is_tls(verdict.port->protocol)) return false;
+  const auto name = request.host.empty() ? std::string_view(verdict.service->hosts.front()) : request.host;
+  const PolicyScope scope{request.pod_namespace, verdict.service->namespace_name};
+  const auto policy = snapshot.destination_rules().traffic_policy(name, verdict.port->number, "", scope);
+  return policy && policy->tls && policy->tls->mode != ClientTlsMode::disable;
+}
+
 }  // namespace
+
+Way find_way(const Snapshot& snapshot, const Request& request, const Verdict& verdict, const Snapshot::Caller& caller,
+             const settings::Egress& settings) {
+  auto way = choose_way(snapshot.route(request, verdict, caller), request, verdict, settings);
+  if (std::holds_alternative<Direct>(way) && wants_tls(snapshot, request, verdict)) {
+    return NoWay{"a DestinationRule wants TLS begun, which gateways do: the way is direct"};
+  }
+  return way;
+}
 
 Way choose_way(const Route& route, const Request& request, const Verdict& verdict, const settings::Egress& settings) {
   if (route.kind == Route::Kind::unrouted) return unrouted("default", request, settings);

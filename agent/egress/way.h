@@ -31,5 +31,9 @@ using Way = std::variant<ByGateway, Direct, NoWay>;
 // host itself, and nowhere for any other host, which no gateway would be told of); its port is the destination's, or
 // else the one that was dialled. Without a rule `settings.unrouted` decides.
 Way choose_way(const Route& route, const Request& request, const Verdict& verdict, const settings::Egress& settings);
+// The same with the route that `snapshot` has for the call. The way cannot be direct where a DestinationRule wants TLS
+// begun for the call, which gateways do.
+Way find_way(const Snapshot& snapshot, const Request& request, const Verdict& verdict, const Snapshot::Caller& caller,
+             const settings::Egress& settings);
 
 }  // namespace sluice::egress

@@ -80,7 +80,9 @@ net::Task<std::optional<Refusal>> ForwardedCall::begin_transport() {
 }
 
 net::Task<std::optional<Refusal>> ForwardedCall::read_header(std::vector<std::uint8_t>& behind) {
-  const net::Deadline deadline(client_->socket(), limits_.first_bytes_timeout);
+  // A connection that the gate steers here is open before the pod has sent anything, for which its agent gives it as
+  // long as we do: the agent is to be the one who answers.
+  const net::Deadline deadline(client_->socket(), 2 * limits_.first_bytes_timeout);
   for (;;) {
     const auto before = behind.size();
     behind.resize(before + wire::max_proxy_header_bytes);

@@ -16,10 +16,13 @@ std::string read_exe(std::int32_t pid) {
 
 }  // namespace
 
-Process take_process(const kernel::Interception& kernel, const Endpoint& source, const Endpoint& destination) {
-  const auto owner = kernel.take_owner(source, destination);
+Process describe_process(const std::optional<kernel::Owner>& owner) {
   if (!owner) return {};
   return {owner->pid, owner->comm, read_exe(owner->pid), owner->cgroup_id};
+}
+
+Process take_process(const kernel::Interception& kernel, const Endpoint& source, const Endpoint& destination) {
+  return describe_process(kernel.take_owner(source, destination));
 }
 
 }  // namespace sluice::identity

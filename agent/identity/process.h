@@ -16,6 +16,8 @@ struct Process {
   std::uint64_t cgroup_id = 0;
 };
 
+// `owner` is what the kernel says.
+Process describe_process(const std::optional<kernel::Owner>& owner);
 // To be asked once, when the connection is accepted: see kernel::Interception::take_owner.
 Process take_process(const kernel::Interception& kernel, const Endpoint& source, const Endpoint& destination);
 

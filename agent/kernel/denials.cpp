@@ -26,7 +26,7 @@ std::optional<Owner> find_owner(const Tables& tables, std::uint64_t cookie) {
 }
 
 std::optional<Owner> take_owner(const Tables& tables, std::uint64_t cookie) {
-  return to_owner(tables.processes.take(cookie));
+  return cookie != 0 ? to_owner(tables.processes.take(cookie)) : std::nullopt;
 }
 
 Result<std::unique_ptr<Denials>> Denials::open(const Tables& tables, const bpf_map* events) {

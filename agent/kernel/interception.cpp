@@ -54,6 +54,7 @@ struct Interception::State {
   Interfaces interfaces{*programs.gate, tables, links};
   PortTables ports{tables};
   std::unique_ptr<Denials> denials;
+  std::unique_ptr<Flows> flows;
 };
 
 Status Interception::State::attach_to_namespace() const {
@@ -114,6 +115,9 @@ Result<std::unique_ptr<Interception>> Interception::open(const Options& options)
   auto denials = Denials::open(state->tables, state->programs.gate->maps.events);
   if (!denials) return where(denials.error());
   state->denials = std::move(*denials);
+  auto flows = Flows::open(*state->programs.gate);
+  if (!flows) return where(flows.error());
+  state->flows = std::move(*flows);
   return std::unique_ptr<Interception>(new Interception(std::move(state)));
 }
 
@@ -156,8 +160,21 @@ Status Interception::set_udp_rules(const std::vector<UdpRule>& rules) {
   return state_->ports.set_udp_rules(rules);
 }
 
-Status Interception::set_ports(const std::vector<PortRule>& rules) {
-  return state_->ports.set_ports(rules);
+Status Interception::set_ports(const std::vector<PortEntry>& entries) {
+  return state_->ports.set_ports(entries);
+}
+
+Status Interception::set_flow_limit(std::uint32_t flows_per_pod) {
+  return state_->tables.change_config([&](sluice_config& config) { config.flows_per_pod = flows_per_pod; });
+}
+
+Status Interception::attach_helper(unsigned ifindex) {
+  return state_->links.ensure("helper-inject", ::bpf_program__fd(state_->programs.gate->progs.inject),
+                              tcx_egress(ifindex));
+}
+
+Flows& Interception::flows() {
+  return *state_->flows;
 }
 
 Status Interception::set_inbound_replies(bool allowed) {
@@ -197,6 +214,10 @@ std::optional<Owner> Interception::take_owner(const Endpoint& source, const Endp
   tuple.protocol = IPPROTO_TCP;
   const auto cookie = state_->tables.conns.take(tuple);
   return cookie ? kernel::take_owner(state_->tables, *cookie) : std::nullopt;
+}
+
+std::optional<Owner> Interception::take_owner(std::uint64_t cookie) const {
+  return kernel::take_owner(state_->tables, cookie);
 }
 
 RelayMark relay_mark() {

@@ -15,6 +15,7 @@
 
 #include "base/ip.h"
 #include "base/result.h"
+#include "kernel/flows.h"
 #include "policy/reason.h"
 #include "policy/snapshot.h"
 
@@ -64,6 +65,14 @@ struct DenialCount {
   std::uint64_t count = 0;  // since the last time it was taken
 };
 
+// What is registered on a port, and which way its calls take.
+struct PortEntry {
+  PortRule rule;
+  bool gated = false;   // by the gate, where gateway number `gateway` has addresses (Flows::set_gateway)
+  bool opaque = false;  // gated: its servers may speak first, so the agent is asked at the handshake
+  std::uint32_t gateway = 0;
+};
+
 struct AttachedInterface {
   unsigned ifindex = 0;
   std::string name;
@@ -95,10 +104,16 @@ class Interception {
   Status set_udp_rules(const std::vector<UdpRule>& rules);
   Status set_inbound_replies(bool allowed);
   // Replaces the table of ports as a whole, without a moment of neither. When it does not fit, the old one stays.
-  Status set_ports(const std::vector<PortRule>& rules);
+  Status set_ports(const std::vector<PortEntry>& entries);
+  // Flows of one pod at once; new ones beyond that are refused.
+  Status set_flow_limit(std::uint32_t flows_per_pod);
   // Listening transparent sockets, one a thread and family; sk_lookup spreads connections over them. As many of each
   // family, or none of one, whose connections are refused then. A socket that is closed leaves by itself.
   Status set_listeners(std::span<const int> v4, std::span<const int> v6);
+
+  // The interface by which the agent sends for flows, `net::make_injection_link()`.
+  Status attach_helper(unsigned ifindex);
+  Flows& flows();
 
   // The heartbeat: without one for 3 s, or without listeners, new connections are refused by the programs.
   void beat();
@@ -113,6 +128,8 @@ class Interception {
   // Who opened the TCP connection source -> destination, as the pod dialled it; nullopt when unknown. To be asked once,
   // when the connection is accepted: the kernel forgets it then.
   std::optional<Owner> take_owner(const Endpoint& source, const Endpoint& destination) const;
+  // The same by the cookie of its socket.
+  std::optional<Owner> take_owner(std::uint64_t cookie) const;
 
  private:
   struct State;

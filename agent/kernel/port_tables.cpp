@@ -12,6 +12,12 @@ sluice_port_key make_key(std::uint32_t generation, std::uint8_t protocol, std::u
   return {.generation = generation, .port = port, .protocol = protocol, .zero = 0};
 }
 
+sluice_port make_port(std::uint8_t kind) {
+  sluice_port port{};
+  port.kind = kind;
+  return port;
+}
+
 // Waits until no program is running that has read the generation before: it must find that one's entries.
 void wait_for_running_programs() {
   ::syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0);
@@ -19,9 +25,9 @@ void wait_for_running_programs() {
 
 }  // namespace
 
-Status PortTables::set_ports(const std::vector<PortRule>& rules) {
-  if (auto done = publish(rules, udp_rules_); !done) return done;
-  ports_ = rules;
+Status PortTables::set_ports(const std::vector<PortEntry>& entries) {
+  if (auto done = publish(entries, udp_rules_); !done) return done;
+  ports_ = entries;
   published_ = true;
   return Done{};
 }
@@ -34,7 +40,7 @@ Status PortTables::set_udp_rules(const std::vector<UdpRule>& rules) {
   return Done{};
 }
 
-Status PortTables::publish(const std::vector<PortRule>& ports, const std::vector<UdpRule>& udp_rules) {
+Status PortTables::publish(const std::vector<PortEntry>& ports, const std::vector<UdpRule>& udp_rules) {
   const auto config = tables_.configs.find(0);
   if (!config) return Error("read map configs: it has no entry");
   const std::uint32_t current = config->generation;
@@ -51,23 +57,26 @@ Status PortTables::publish(const std::vector<PortRule>& ports, const std::vector
   return done;
 }
 
-Status PortTables::write(std::uint32_t generation, const std::vector<PortRule>& ports,
+Status PortTables::write(std::uint32_t generation, const std::vector<PortEntry>& ports,
                          const std::vector<UdpRule>& udp_rules) {
-  for (const auto& rule : ports) {
-    if (auto done = write_rule(make_key(generation, IPPROTO_TCP, rule.port), rule); !done) return done;
+  for (const auto& entry : ports) {
+    if (auto done = write_entry(make_key(generation, IPPROTO_TCP, entry.rule.port), entry); !done) return done;
   }
   for (const auto& rule : udp_rules) {
     const auto key = make_key(generation, IPPROTO_UDP, rule.port);
-    if (auto done = tables_.ports.put(key, SLUICE_PORT_BY_ADDRESS); !done) return done;
+    if (auto done = tables_.ports.put(key, make_port(SLUICE_PORT_BY_ADDRESS)); !done) return done;
     if (auto done = write_destination(key, rule.addresses); !done) return done;
   }
   return Done{};
 }
 
-Status PortTables::write_rule(const sluice_port_key& key, const PortRule& rule) {
-  const auto kind = static_cast<std::uint8_t>(rule.any_address ? SLUICE_PORT_ANY_ADDRESS : SLUICE_PORT_BY_ADDRESS);
-  if (auto done = tables_.ports.put(key, kind); !done) return done;
-  for (const auto& addresses : rule.addresses) {
+Status PortTables::write_entry(const sluice_port_key& key, const PortEntry& entry) {
+  auto port = make_port(entry.rule.any_address ? SLUICE_PORT_ANY_ADDRESS : SLUICE_PORT_BY_ADDRESS);
+  port.way = entry.gated ? SLUICE_WAY_GATE : SLUICE_WAY_RELAY;
+  port.opaque = entry.opaque ? 1 : 0;
+  port.gateway = entry.gateway;
+  if (auto done = tables_.ports.put(key, port); !done) return done;
+  for (const auto& addresses : entry.rule.addresses) {
     if (auto done = write_destination(key, addresses); !done) return done;
   }
   return Done{};

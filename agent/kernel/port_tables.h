@@ -14,19 +14,19 @@ class PortTables {
 
   // Each publishes both, as one generation. UDP rules that come before the first ports wait for them: until then what a
   // predecessor published stays in force as it is. On failure the generation in force stays, alone.
-  Status set_ports(const std::vector<PortRule>& rules);
+  Status set_ports(const std::vector<PortEntry>& entries);
   Status set_udp_rules(const std::vector<UdpRule>& rules);
 
  private:
-  Status publish(const std::vector<PortRule>& ports, const std::vector<UdpRule>& udp_rules);
-  Status write(std::uint32_t generation, const std::vector<PortRule>& ports, const std::vector<UdpRule>& udp_rules);
-  Status write_rule(const sluice_port_key& key, const PortRule& rule);
+  Status publish(const std::vector<PortEntry>& ports, const std::vector<UdpRule>& udp_rules);
+  Status write(std::uint32_t generation, const std::vector<PortEntry>& ports, const std::vector<UdpRule>& udp_rules);
+  Status write_entry(const sluice_port_key& key, const PortEntry& entry);
   Status write_destination(const sluice_port_key& key, const Cidr& addresses);
   // Removes every entry of any other generation, those that a crash left behind included.
   Status keep_only(std::uint32_t generation);
 
   const Tables& tables_;
-  std::vector<PortRule> ports_;
+  std::vector<PortEntry> ports_;
   std::vector<UdpRule> udp_rules_;
   bool published_ = false;  // by this process
   bool clean_ = false;      // there is nothing but the generation in force

@@ -22,6 +22,8 @@ std::optional<Reason> reason_of(std::uint32_t number) {
       return Reason::pod_unknown;
     case SLUICE_REASON_POLICY_NOT_READY:
       return Reason::policy_not_ready;
+    case SLUICE_REASON_OVERLOADED:
+      return Reason::overloaded;
     case SLUICE_REASON_NONE:
     case SLUICE_REASONS:
       break;

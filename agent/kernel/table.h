@@ -60,6 +60,8 @@ class Table {
     return found;
   }
 
+  int fd() const { return fd_; }
+
  private:
   int fd_ = -1;
   std::string name_;

@@ -30,6 +30,7 @@ class HostMultimap {
     }
   }
 
+  bool empty() const { return entries_.empty(); }
   HostIndex::Matches match(std::string_view host) const { return hosts_.match(host); }
   std::span<const Entry> entries(HostIndex::Id id) const {
     const auto begin = id == 0 ? 0 : ends_[id - 1];

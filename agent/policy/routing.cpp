@@ -27,6 +27,10 @@ Route Routing::route(const RouteQuery& query) const {
   return {};
 }
 
+const std::vector<VirtualService>& Routing::virtual_services() const {
+  return index_->services;
+}
+
 Route Routing::Index::conclude(const Entry& entry, RouteKind kind, std::size_t rule, const RouteQuery& query) const {
   const auto& service = *entry.service;
   Route route;
@@ -71,6 +75,7 @@ Route Routing::Index::route_tls(const RouteQuery& query) const {
 
 Route Routing::Index::route_tcp(const RouteQuery& query) const {
   static const ConnectionMatch everything;
+  if (tcp.empty()) return {};  // a service may have thousands of hosts
   std::vector<const Entry*> candidates;
   for (const auto& host : *query.service_hosts) {
     // A wildcard of a service is found by what a VirtualService calls it, or one of its parents.

@@ -73,6 +73,9 @@ class Routing {
   // route() takes is not among them.
   std::vector<RouteMiss> misses(const RouteQuery& query) const;
 
+  // All of them, whatever their vantage: for who asks what calls of a port may do at most.
+  const std::vector<VirtualService>& virtual_services() const;
+
  private:
   struct Index;
   std::unique_ptr<const Index> index_;

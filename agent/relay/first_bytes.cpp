@@ -13,7 +13,6 @@ constexpr std::size_t eager_head_bytes = 512;
 
 constexpr std::uint8_t tls_handshake = 0x16;  // RFC 8446 section 5.1
 
-struct Undecided {};
 using HeadStep = std::variant<Undecided, wire::NotHttp, wire::RequestHead, Unreadable>;
 
 // Overloads for std::visit.
@@ -51,9 +50,19 @@ bool may_be_complete(ByteSpan bytes, std::size_t before) {
   return std::search(from, bytes.end(), end.begin(), end.end()) != bytes.end();
 }
 
-// One look at what there is: the classification, or Undecided.
-using Step = std::variant<Undecided, FirstBytes, Unreadable>;
-Step classify(ByteSpan bytes, std::size_t before) {
+// Appends what the stream has next; false at its end or on an error.
+net::Task<bool> read_more(net::Stream& stream, std::vector<std::uint8_t>& buffer) {
+  const auto before = buffer.size();
+  buffer.resize(before + read_bytes);
+  const auto got = co_await stream.read_some(std::span(buffer).subspan(before));
+  const auto* size = std::get_if<std::size_t>(&got);
+  buffer.resize(before + (size ? *size : 0));
+  co_return size && *size > 0;
+}
+
+}  // namespace
+
+FirstBytesStep classify_first_bytes(ByteSpan bytes, std::size_t before) {
   FirstBytes first;
   auto hello = wire::parse_client_hello(bytes);
   if (std::holds_alternative<wire::NeedMore>(hello)) return Undecided{};
@@ -81,7 +90,6 @@ Step classify(ByteSpan bytes, std::size_t before) {
   return first;
 }
 
-// The connection ended, or its time did, before its first bytes were whole.
 Unreadable ended_early(std::vector<std::uint8_t> bytes, bool timed_out) {
   Unreadable early;
   if (!bytes.empty()) early.sniffed = bytes.front() == tls_handshake ? Sniffed::tls : Sniffed::http;
@@ -96,18 +104,6 @@ Unreadable ended_early(std::vector<std::uint8_t> bytes, bool timed_out) {
   return early;
 }
 
-// Appends what the stream has next; false at its end or on an error.
-net::Task<bool> read_more(net::Stream& stream, std::vector<std::uint8_t>& buffer) {
-  const auto before = buffer.size();
-  buffer.resize(before + read_bytes);
-  const auto got = co_await stream.read_some(std::span(buffer).subspan(before));
-  const auto* size = std::get_if<std::size_t>(&got);
-  buffer.resize(before + (size ? *size : 0));
-  co_return size && *size > 0;
-}
-
-}  // namespace
-
 net::Task<FirstBytesResult> read_first_bytes(net::Stream& stream, std::vector<std::uint8_t> already,
                                              net::Milliseconds timeout) {
   const net::Deadline deadline(stream.socket(), timeout);
@@ -115,7 +111,7 @@ net::Task<FirstBytesResult> read_first_bytes(net::Stream& stream, std::vector<st
   std::size_t before = 0;
   for (;;) {
     if (!bytes.empty()) {
-      auto step = classify(bytes, before);
+      auto step = classify_first_bytes(bytes, before);
       if (auto* bad = std::get_if<Unreadable>(&step)) {
         bad->bytes = std::move(bytes);
         co_return std::move(*bad);

@@ -31,6 +31,13 @@ struct Unreadable {
   std::vector<std::uint8_t> bytes;  // all that was read of a connection's first bytes
 };
 
+// One look at the first bytes so far, of which `before` were looked at already; what it returns has no `bytes`.
+struct Undecided {};
+using FirstBytesStep = std::variant<Undecided, FirstBytes, Unreadable>;
+FirstBytesStep classify_first_bytes(ByteSpan bytes, std::size_t before);
+// The connection ended, or its time did, before its first bytes were whole.
+Unreadable ended_early(std::vector<std::uint8_t> bytes, bool timed_out);
+
 using FirstBytesResult = std::variant<FirstBytes, Unreadable>;
 
 // `already` are bytes that were read before (behind a PROXY header).

@@ -66,20 +66,24 @@ std::string http_refusal(Reason reason, std::string_view host, std::string_view 
   return answer.append("\r\nConnection: close\r\n\r\n").append(body);
 }
 
+std::vector<std::uint8_t> refusal_answer(Sniffed sniffed, Reason reason, std::string_view host,
+                                         std::string_view detail) {
+  if (sniffed == Sniffed::tls) return wire::alert_record(alert_for(reason));
+  if (sniffed != Sniffed::http) return {};
+  const auto answer = http_refusal(reason, host, detail);
+  return {answer.begin(), answer.end()};
+}
+
 net::Task<void> refuse(net::Stream& client, Sniffed sniffed, Reason reason, std::string_view host,
                        std::string_view detail) {
   // Every path ends in a close, and no answer is worth waiting long for a client that does not read.
   const net::Deadline deadline(client.socket(), linger);
-  if (sniffed == Sniffed::tls) {
-    const auto alert = wire::alert_record(alert_for(reason));
-    co_await client.write_all(alert);
-  } else if (sniffed == Sniffed::http) {
-    const auto answer = http_refusal(reason, host, detail);
-    co_await client.write_all({reinterpret_cast<const std::uint8_t*>(answer.data()), answer.size()});
-  } else {
+  const auto answer = refusal_answer(sniffed, reason, host, detail);
+  if (answer.empty()) {
     client.reset();
     co_return;
   }
+  co_await client.write_all(answer);
   co_await net::close_gently(client, linger);
 }
 

@@ -124,5 +124,6 @@ void check_conflicts(World& world);
 void check_servers(World& world);
 void check_steering(World& world);
 void check_policies(World& world);
+void check_gate(World& world);
 
 }  // namespace sluice::resources

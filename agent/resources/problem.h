@@ -43,6 +43,7 @@ enum class Severity : std::uint8_t { warning, error };
 //   SLU0016 a VirtualService that its gateway's namespace does not see
 //   SLU0017 one host and port in ServiceEntries of two namespaces
 //   SLU0018 a Gateway server that Istio skips: its port or host is taken
+//   SLU0019 a port whose calls may go to different gateways: it is relayed
 struct Problem {
   Severity severity = Severity::error;
   std::string code;

@@ -150,6 +150,8 @@ Egress read_egress(yaml::Reader reader) {
                                                                    {"deny", EchPolicy::deny}};
   static constexpr std::pair<std::string_view, Unrouted> unrouted[] = {
       {"gateway", Unrouted::gateway}, {"direct", Unrouted::direct}, {"deny", Unrouted::deny}};
+  static constexpr std::pair<std::string_view, Datapath> datapaths[] = {{"gate", Datapath::gate},
+                                                                        {"relay", Datapath::relay}};
   Egress egress;
   reader.read<Mode>("mode", egress.mode, modes);
   for (const auto& item : reader.list("audit_namespaces", max_list_items)) {
@@ -161,6 +163,7 @@ Egress read_egress(yaml::Reader reader) {
   egress.gateways = read_gateways(reader);
   egress.health = read_health(reader.section("health"));
   reader.read<Unrouted>("unrouted", egress.unrouted, unrouted);
+  reader.read<Datapath>("datapath", egress.datapath, datapaths);
   auto direct = reader.section("direct");
   read_outside(direct, egress.direct);
   direct.finish();

@@ -50,6 +50,8 @@ struct Interception {
 enum class Transport : std::uint8_t { raw, proxy, tls };
 enum class Mode : std::uint8_t { enforce, audit };
 enum class EchPolicy : std::uint8_t { allow, deny };
+// How TLS and opaque TCP are forwarded: decided in flight by the gate where it can be, or always relayed.
+enum class Datapath : std::uint8_t { gate, relay };
 // What becomes of a registered host that no VirtualService routes.
 enum class Unrouted : std::uint8_t { gateway, direct, deny };
 
@@ -95,6 +97,7 @@ struct Egress {
   std::vector<GatewayTarget> gateways;        // required; the first is the default one
   GatewayHealth health;
   Unrouted unrouted = Unrouted::gateway;
+  Datapath datapath = Datapath::gate;
   Outside direct;        // of calls that go by no gateway
   std::string key_file;  // NODE_KEYS: this node's key, with which headers are signed; required but for transport raw
   TransportTls tls;      // required with transport tls

@@ -153,7 +153,7 @@ TEST_F(Attach, a_new_process_keeps_what_the_maps_say) {
   auto kernel = lab_.open();
   ASSERT_DONE(kernel->attach_pod(pod_, "pod0"));
   ASSERT_DONE(kernel->set_pod(pod_, {.addresses = {*IpAddress::parse("10.0.0.2")}}));
-  ASSERT_DONE(kernel->set_ports({{.port = 443, .any_address = true, .addresses = {}}}));
+  ASSERT_DONE(kernel->set_ports({any_address(443)}));
   const auto map_id = lab_.map<std::uint32_t, sluice_pod>("pods").id();
   const auto generation = lab_.config().generation;
   kernel.reset();

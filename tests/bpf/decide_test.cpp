@@ -10,14 +10,14 @@
 namespace {
 
 constexpr int packet_flags = 11;
-constexpr int fact_flags = 10;
+constexpr int fact_flags = 11;
 
 // One of all combinations: each bit of `bits` is a flag.
 sluice_packet make_packet(unsigned bits, std::uint8_t protocol) {
   sluice_packet packet{};
-  bool* const flags[packet_flags] = {&packet.is_arp,    &packet.is_ip,     &packet.is_v6,    &packet.vlan,
-                                     &packet.truncated, &packet.options,   &packet.fragment, &packet.mapped,
-                                     &packet.tcp_syn,   &packet.tcp_reset, &packet.neighbour};
+  bool* const flags[packet_flags] = {&packet.is_arp,    &packet.is_ip,       &packet.is_v6,    &packet.vlan,
+                                     &packet.truncated, &packet.options,     &packet.fragment, &packet.mapped,
+                                     &packet.tcp_syn,   &packet.segment.rst, &packet.neighbour};
   for (int flag = 0; flag < packet_flags; ++flag) *flags[flag] = (bits >> flag & 1) != 0;
   packet.protocol = protocol;
   return packet;
@@ -27,7 +27,7 @@ sluice_facts make_facts(unsigned bits, std::uint8_t port) {
   sluice_facts facts{};
   bool* const flags[fact_flags] = {
       &facts.pod_known, &facts.source_owned, &facts.internal,           &facts.inbound, &facts.policy, &facts.alive,
-      &facts.listening, &facts.has_socket,   &facts.address_registered, &facts.audit};
+      &facts.listening, &facts.has_socket,   &facts.address_registered, &facts.audit,   &facts.gated};
   for (int flag = 0; flag < fact_flags; ++flag) *flags[flag] = (bits >> flag & 1) != 0;
   facts.port = port;
   return facts;
@@ -53,7 +53,7 @@ bool is_plain(const sluice_packet& packet) {
 }
 
 bool goes_outside(sluice_action action) {
-  return action == SLUICE_PASS_OUT || action == SLUICE_RELAY;
+  return action == SLUICE_PASS_OUT || action == SLUICE_RELAY || action == SLUICE_GATE;
 }
 
 // Counted instead of asserted one by one: there are millions of combinations.
@@ -80,9 +80,9 @@ TEST(Decide, nothing_goes_outside_that_is_not_a_plain_whole_packet_of_the_pod) {
   });
 }
 
-TEST(Decide, nothing_but_tcp_is_relayed_and_nothing_but_udp_and_answers_passes_out) {
+TEST(Decide, nothing_but_tcp_is_relayed_or_gated_and_nothing_but_udp_and_answers_passes_out) {
   expect_always([](const auto& packet, const auto& facts, const auto& decision) {
-    if (decision.action == SLUICE_RELAY) return packet.protocol == IPPROTO_TCP;
+    if (decision.action == SLUICE_RELAY || decision.action == SLUICE_GATE) return packet.protocol == IPPROTO_TCP;
     return decision.action != SLUICE_PASS_OUT || facts.inbound || packet.protocol == IPPROTO_UDP;
   });
 }
@@ -91,6 +91,19 @@ TEST(Decide, a_new_connection_is_relayed_only_by_a_live_agent_with_a_policy_that
   expect_always([](const auto& packet, const auto& facts, const auto& decision) {
     return decision.action != SLUICE_RELAY || !packet.tcp_syn ||
            (facts.policy && facts.alive && facts.listening && facts.port != 0 && facts.address_registered);
+  });
+}
+
+TEST(Decide, a_flow_begins_with_a_syn_to_a_gated_port_of_a_live_agents_policy_that_has_it) {
+  expect_always([](const auto& packet, const auto& facts, const auto& decision) {
+    return decision.action != SLUICE_GATE || (packet.tcp_syn && facts.gated && facts.policy && facts.alive &&
+                                              facts.port != 0 && facts.address_registered);
+  });
+}
+
+TEST(Decide, to_a_gated_port_no_connection_is_relayed) {
+  expect_always([](const auto& packet, const auto& facts, const auto& decision) {
+    return decision.action != SLUICE_RELAY || !facts.gated || (!packet.tcp_syn && facts.has_socket);
   });
 }
 
@@ -123,7 +136,7 @@ TEST(Decide, nothing_passes_from_a_source_that_a_known_pod_does_not_own) {
 
 TEST(Decide, only_tcp_is_answered_by_rst_and_never_a_rst) {
   expect_always([](const auto& packet, const auto&, const auto& decision) {
-    return decision.action != SLUICE_REFUSE_TCP || (packet.protocol == IPPROTO_TCP && !packet.tcp_reset);
+    return decision.action != SLUICE_REFUSE_TCP || (packet.protocol == IPPROTO_TCP && !packet.segment.rst);
   });
 }
 

@@ -160,7 +160,7 @@ TEST_F(Live, without_a_cgroup_the_owner_is_unknown) {
   kernel_.reset();
   kernel_ = lab_.open();
   kernel_->beat();
-  done(kernel_->set_ports({{.port = 443, .any_address = true, .addresses = {}}}));
+  done(kernel_->set_ports({any_address(443)}));
   const auto attempt = pod_connects({outside4, 443});
   ASSERT_EQ(attempt.error, 0);
   EXPECT_FALSE(kernel_->take_owner(local_endpoint(attempt.fd.get()), {outside4, 443}));

@@ -225,8 +225,9 @@ TEST_F(Packet, of_an_unknown_pod_goes_inside_only) {
 }
 
 TEST_F(Packet, before_any_policy_is_refused_as_such) {
-  lab_.map<std::uint32_t, sluice_config>("configs").put(
-      0, {.abi_version = SLUICE_ABI_VERSION, .generation = 0, .flags = 0, .listener_count = 1});
+  auto config = lab_.config();
+  config.generation = 0;
+  lab_.map<std::uint32_t, sluice_config>("configs").put(0, config);
   is_refused_for("registered", syn4(443), Reason::policy_not_ready);
 }
 
@@ -273,9 +274,18 @@ TEST_F(Packet, in_mode_audit_passes_and_tells_what_would_be) {
 
 TEST_F(Packet, loses_our_mark_and_keeps_others) {
   const std::uint32_t foreign = 0xffffffcf;
-  EXPECT_EQ(pod_sends(syn4(22, neighbour4), 0xffffffff).mark, foreign);
-  EXPECT_EQ(pod_sends(syn4(443), 0xffffffff).mark, foreign | SLUICE_MARK_RELAY);
-  EXPECT_EQ(pod_sends(datagram4(123), 0xffffffff).mark, foreign | SLUICE_MARK_PASSED);
+  for (const std::uint32_t ours : {SLUICE_MARK_RELAY, SLUICE_MARK_PASSED}) {
+    EXPECT_EQ(pod_sends(syn4(22, neighbour4), foreign | ours).mark, foreign);
+    EXPECT_EQ(pod_sends(syn4(443), foreign | ours).mark, foreign | SLUICE_MARK_RELAY);
+    EXPECT_EQ(pod_sends(datagram4(123), foreign | ours).mark, foreign | SLUICE_MARK_PASSED);
+  }
+}
+
+TEST_F(Packet, with_the_mark_of_an_injected_one_and_no_flow_is_dropped) {
+  for (const auto& packet : {syn4(22, neighbour4), syn4(443), datagram4(123), syn6(443)}) {
+    EXPECT_EQ(pod_sends(packet, 0xffffffff).action, is_dropped);
+    EXPECT_EQ(pod_sends(packet, SLUICE_MARK_INJECTED).action, is_dropped);
+  }
 }
 
 TEST_F(Packet, that_is_denied_is_told_in_full) {

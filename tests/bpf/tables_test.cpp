@@ -13,7 +13,7 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
-using Ports = PinnedMap<sluice_port_key, std::uint8_t>;
+using Ports = PinnedMap<sluice_port_key, sluice_port>;
 using Destinations = PinnedMap<sluice_destination_key, std::uint8_t>;
 using Internals = PinnedMap<sluice_internal_key, std::uint8_t>;
 
@@ -23,18 +23,19 @@ sluice_address kernel_address(const IpAddress& address) {
   return out;
 }
 
-PortRule by_address(std::uint16_t port, std::initializer_list<const char*> addresses) {
-  return {.port = port, .any_address = false, .addresses = cidrs(addresses)};
-}
-PortRule any_address(std::uint16_t port) {
-  return {.port = port, .any_address = true, .addresses = {}};
+kernel::PortEntry by_address(std::uint16_t port, std::initializer_list<const char*> addresses) {
+  return test::by_address(port, cidrs(addresses));
 }
 
 class Tables : public ::testing::Test {
  protected:
   // What a packet of the pod would find.
-  std::optional<std::uint8_t> port(std::uint16_t number, std::uint8_t protocol = IPPROTO_TCP) const {
+  std::optional<sluice_port> entry(std::uint16_t number, std::uint8_t protocol = IPPROTO_TCP) const {
     return ports_.find({.generation = lab_.config().generation, .port = number, .protocol = protocol, .zero = 0});
+  }
+  std::optional<std::uint8_t> port(std::uint16_t number, std::uint8_t protocol = IPPROTO_TCP) const {
+    const auto found = entry(number, protocol);
+    return found ? std::optional(found->kind) : std::nullopt;
   }
   bool registers(const char* address, std::uint16_t number, std::uint8_t protocol = IPPROTO_TCP) const {
     const sluice_port_key key{.generation = lab_.config().generation, .port = number, .protocol = protocol, .zero = 0};
@@ -77,6 +78,88 @@ TEST_F(Tables, ports_are_found_by_number_and_address) {
   EXPECT_FALSE(registers("203.0.113.200", 443));
 }
 
+TEST_F(Tables, a_gated_port_says_so_with_its_gateway) {
+  auto gated = any_address(443);
+  gated.gated = true;
+  gated.gateway = 7;
+  auto opaque = by_address(5432, {"203.0.113.0/24"});
+  opaque.gated = true;
+  opaque.opaque = true;
+  opaque.gateway = 9 << 16 | 5432;
+  ASSERT_DONE(kernel_->set_ports({gated, opaque, any_address(80)}));
+  const auto expect = [&](std::uint16_t number, int way, int opaque_calls, std::uint32_t gateway) {
+    const auto found = entry(number);
+    ASSERT_TRUE(found);
+    EXPECT_EQ(found->way, way);
+    EXPECT_EQ(found->opaque, opaque_calls);
+    EXPECT_EQ(found->gateway, gateway);
+  };
+  expect(443, SLUICE_WAY_GATE, 0, 7);
+  expect(5432, SLUICE_WAY_GATE, 1, 9 << 16 | 5432);
+  expect(80, SLUICE_WAY_RELAY, 0, 0);
+}
+
+TEST_F(Tables, addresses_of_a_gateway_are_kept_by_family) {
+  const PinnedMap<std::uint32_t, sluice_gateway> gateways(lab_.map_pin("gateways"));
+  auto& flows = kernel_->flows();
+  ASSERT_DONE(flows.set_gateway(7, {*Endpoint::parse("10.0.0.9:15443"), *Endpoint::parse("[fd00::9]:15444"),
+                                    *Endpoint::parse("10.0.0.8:15445")}));
+  ASSERT_DONE(flows.set_gateway(8, {*Endpoint::parse("10.0.0.7:1")}));
+  const auto v4 = gateways.find(14).value();
+  ASSERT_EQ(v4.count, 2U);
+  EXPECT_EQ(std::memcmp(&v4.addresses[1], IpAddress::parse("10.0.0.8")->bytes().data(), 16), 0);
+  EXPECT_EQ(v4.ports[1], 15445);
+  const auto v6 = gateways.find(15).value();
+  ASSERT_EQ(v6.count, 1U);
+  EXPECT_EQ(std::memcmp(&v6.addresses[0], IpAddress::parse("fd00::9")->bytes().data(), 16), 0);
+  EXPECT_EQ(v6.ports[0], 15444);
+  EXPECT_EQ(gateways.find(17).value().count, 0U) << "none of IPv6";
+  ASSERT_DONE(flows.keep_gateways({8}));
+  EXPECT_THAT(gateways.keys(), ::testing::UnorderedElementsAre(16, 17));
+}
+
+TEST_F(Tables, a_gateway_has_no_more_addresses_than_fit) {
+  std::vector<Endpoint> many;
+  for (std::uint16_t port = 1; port <= SLUICE_GATEWAY_ADDRESSES + 3; ++port) {
+    many.push_back({*IpAddress::parse("10.0.0.9"), port});
+  }
+  ASSERT_DONE(kernel_->flows().set_gateway(7, many));
+  const PinnedMap<std::uint32_t, sluice_gateway> gateways(lab_.map_pin("gateways"));
+  EXPECT_EQ(gateways.find(14).value().count, static_cast<std::uint32_t>(SLUICE_GATEWAY_ADDRESSES));
+}
+
+TEST_F(Tables, a_host_has_one_number_which_outlives_the_agent) {
+  const auto number_of = [&](const std::string& host) { return *kernel_->flows().number_of(host); };
+  const auto number = number_of("api.example.com");
+  EXPECT_EQ(number_of(""), 0U);
+  EXPECT_EQ(number_of("api.example.com"), number);
+  EXPECT_NE(number_of("api.example.org"), number);
+  EXPECT_FALSE(kernel_->flows().number_of(std::string(256, 'x')));
+  kernel_.reset();
+  kernel_ = lab_.open();
+  EXPECT_EQ(kernel_->flows().host(number), "api.example.com");
+  EXPECT_EQ(kernel_->flows().host(0), "");
+  EXPECT_EQ(kernel_->flows().host(number + 2), "");
+}
+
+TEST_F(Tables, a_promise_is_kept_as_it_was_given_and_outlives_the_agent) {
+  kernel::Promise promise{.header = {1, 2, 3}, .approved = 4711, .digest = {}};
+  promise.digest.fill(0xab);
+  ASSERT_DONE(kernel_->flows().promise(5, promise));
+  kernel_.reset();
+  kernel_ = lab_.open();
+  const auto kept = kernel_->flows().promised(5);
+  ASSERT_TRUE(kept);
+  EXPECT_EQ(kept->header, promise.header);
+  EXPECT_EQ(kept->approved, promise.approved);
+  EXPECT_EQ(kept->digest, promise.digest);
+  EXPECT_FALSE(kernel_->flows().promised(6));
+  kernel_->flows().drop_promise(5);
+  EXPECT_FALSE(kernel_->flows().promised(5));
+  promise.header.resize(kernel::max_promised_header_bytes + 1);
+  EXPECT_FALSE(kernel_->flows().promise(5, promise).ok());
+}
+
 TEST_F(Tables, a_new_generation_leaves_nothing_of_the_old_one) {
   ASSERT_DONE(kernel_->set_ports({any_address(443), by_address(5432, {"203.0.113.0/24"})}));
   const auto before = lab_.config().generation;
@@ -94,7 +177,9 @@ TEST_F(Tables, leftovers_of_a_crashed_process_never_come_into_force) {
   // The predecessor died while it wrote the next generation.
   const sluice_port_key half{
       .generation = lab_.config().generation + 1, .port = 22, .protocol = IPPROTO_TCP, .zero = 0};
-  ports_.put(half, SLUICE_PORT_ANY_ADDRESS);
+  sluice_port any{};
+  any.kind = SLUICE_PORT_ANY_ADDRESS;
+  ports_.put(half, any);
   kernel_ = lab_.open();
   ASSERT_DONE(kernel_->set_ports({any_address(443)}));
   EXPECT_EQ(port(22), std::nullopt);
@@ -104,11 +189,11 @@ TEST_F(Tables, leftovers_of_a_crashed_process_never_come_into_force) {
 TEST_F(Tables, a_table_that_does_not_fit_leaves_the_old_one_in_force) {
   ASSERT_DONE(kernel_->set_ports({any_address(443), by_address(5432, {"203.0.113.0/24"})}));
   const auto before = lab_.config().generation;
-  PortRule huge{.port = 5432, .any_address = false, .addresses = {}};
+  auto huge = by_address(5432, {});
   for (std::uint32_t n = 0; n <= SLUICE_MAX_DESTINATIONS; ++n) {
     const std::array<std::uint8_t, 4> bytes = {100, static_cast<std::uint8_t>(n >> 16),
                                                static_cast<std::uint8_t>(n >> 8), static_cast<std::uint8_t>(n)};
-    huge.addresses.push_back(*Cidr::make(*IpAddress::from_bytes(bytes), 32));
+    huge.rule.addresses.push_back(*Cidr::make(*IpAddress::from_bytes(bytes), 32));
   }
   const auto done = kernel_->set_ports({any_address(80), huge});
   ASSERT_FALSE(done.ok());

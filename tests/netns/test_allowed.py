@@ -52,7 +52,7 @@ def test_tls_with_the_seeds_service_entry(lab, watch):
     assert opened["gateway"] == f"{GATEWAY4}:15443" and opened["role"] == "agent" and opened["node"] == "lab-agent"
 
     closed = watch.record(event="close", id=opened["id"])
-    assert closed["close_reason"] == "finished" and closed["datapath"] == "relay"
+    assert closed["close_reason"] == "finished" and closed["datapath"] == "gate"
     assert closed["bytes_sent"] > 500 and closed["bytes_received"] > 500 and closed["duration_ms"] > 0
 
 

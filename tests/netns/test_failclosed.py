@@ -44,18 +44,22 @@ def leftovers(lab):
 # The agent goes and comes
 
 
-def test_a_killed_agents_connections_end_at_once_and_a_new_one_serves(lab, watch):
+def test_without_the_agent_relayed_connections_end_and_gated_ones_go_on(lab, watch):
     pod = lab.pod("a")
-    with pod.connect(DATABASE, 5432) as sock:
-        assert receive_exactly(sock, 22)
+    with pod.connect("203.0.113.13", 80) as relayed, pod.connect(DATABASE, 5432) as gated:
+        relayed.sendall(b"GET / HTTP/1.1\r\nHost: plain.example\r\n\r\n")
+        assert relayed.recv(1 << 16).startswith(b"HTTP/1.1 200 ")
+        assert receive_exactly(gated, 22)
         lab.agent.kill()
         start = time.monotonic()
         try:
-            receive_all(sock)
+            receive_all(relayed)
         except ConnectionResetError:
             pass
         assert hello.milliseconds_since(start) < 1000
-    assert pod.refusal(WEB, 443).at_once()
+        gated.sendall(b"SEND 1000000\n")
+        assert len(receive_exactly(gated, 1000000)) == 1000000
+    wait_for("the heart's last beat not to count any more", lambda: pod.refusal(WEB, 443).at_once())
     lab.agent.start()
     assert pod.tls(WEB, SEED_HOST).served_names() == [SEED_HOST]
     assert not watch.leaks()

@@ -26,7 +26,7 @@ NODE, KEY = "lab-agent", "5e" * 32
 STRANGER, STRANGERS_KEY = "other-node", "07" * 32
 NEW_KEY, UNKNOWN_KEY = "a1" * 32, "ab" * 32
 HEADER_AGE_MS = 10000
-FIRST_BYTES_TIMEOUT_MS = 1500
+HEADER_TIMEOUT_MS = 2 * 1500  # the pod behind a header has its own first_bytes_timeout before it is sent
 LOOKUP_TIMEOUT_MS = 2000
 CONNECT_TIMEOUT_MS, ATTEMPT_DELAY_MS, MAX_DIALS = 1500, 250, 6  # of the addresses of one name
 MAX_MEMORY_KIB = 32 * 1024
@@ -356,7 +356,7 @@ def test_a_header_that_stays_away_is_waited_for_no_longer_than_allowed(lab, watc
         sock.sendall(header(sock)[:sent])
         call(lab)
         end_of(sock)
-        assert hello.milliseconds_since(start) < FIRST_BYTES_TIMEOUT_MS + REFUSED_WITHIN_MS
+        assert hello.milliseconds_since(start) < HEADER_TIMEOUT_MS + REFUSED_WITHIN_MS
         refused(lab, watch, sock, "the PROXY header took too long")
 
 
@@ -371,7 +371,7 @@ def test_a_header_that_drips_is_waited_for_no_longer_than_allowed(lab, watch):
                 with contextlib.suppress(TimeoutError):
                     assert sock.recv(1) == b""
                     break
-        assert hello.milliseconds_since(start) < FIRST_BYTES_TIMEOUT_MS + REFUSED_WITHIN_MS
+        assert hello.milliseconds_since(start) < HEADER_TIMEOUT_MS + REFUSED_WITHIN_MS
         refused(lab, watch, sock, "the PROXY header took too long")
 
 
@@ -403,7 +403,7 @@ def test_many_silent_connections_are_not_in_the_way(lab, watch):
             call(lab)
         for sock in silent:
             end_of(sock)
-        assert hello.milliseconds_since(start) < FIRST_BYTES_TIMEOUT_MS + REFUSED_WITHIN_MS
+        assert hello.milliseconds_since(start) < HEADER_TIMEOUT_MS + REFUSED_WITHIN_MS
     wait_for("a denial of each", lambda: len(watch.records("gateway", event="deny", reason="gateway_denied")) == 500)
     watch.only_gateway_left(GOOD_ADDRESS)
 

@@ -98,7 +98,7 @@ def goes_through(lab, watch, log, sees_pod):
     if sees_pod:
         in_log(log, f"call from {opened['source']} to {SEED_HOST}")
     else:
-        in_log(log, "call from 10.2.0.1:")
+        in_log(log, f"call from {opened['source']}")
     headers = [p for p in watch.at_gateway() if SIGNATURE in p.payload]
     assert bool(headers) == sees_pod
     only_the_gateway_host_called(watch)

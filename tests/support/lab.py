@@ -32,6 +32,8 @@ GATEWAY4, GATEWAY6, NODE4, NODE6 = "10.2.0.2", "fd00:2::2", "10.2.0.1", "fd00:2:
 GATEWAY_OUT4, GATEWAY_OUT6 = "198.51.100.5", "2001:db8:f:2::1"
 DNS4, DNS6 = "10.96.0.53", "fd00:96::53"
 GATEWAY_NAME = "istio-egressgateway.istio-system.svc.cluster.local"
+# Through the gate a pod's connection arrives with the pod's own address, by the relay with the node's.
+RAW_FROM = [f"{NODE4}/32", "10.1.0.0/16"]
 INTERNAL = ["10.1.0.0/16", "10.2.0.0/16", "10.96.0.0/16", "fd00:1::/64", "fd00:2::/64", "fd00:96::/64"]
 
 _open_labs = []
@@ -212,8 +214,8 @@ class Lab:
                     "listen": [
                         {"address": f"{GATEWAY4}:15443", "transport": "proxy"},
                         {"address": f"[{GATEWAY6}]:15443", "transport": "proxy"},
-                        {"address": f"{GATEWAY4}:443", "transport": "raw", "unsigned_from": [f"{NODE4}/32"]},
-                        {"address": f"{GATEWAY4}:80", "transport": "raw", "unsigned_from": [f"{NODE4}/32"]},
+                        {"address": f"{GATEWAY4}:443", "transport": "raw", "unsigned_from": RAW_FROM},
+                        {"address": f"{GATEWAY4}:80", "transport": "raw", "unsigned_from": RAW_FROM},
                     ],
                     "resolvers": [f"{DNS4}:53"],
                     # Documentation ranges are what the lab's outside lives in.

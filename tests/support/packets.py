@@ -24,10 +24,23 @@ def _pseudo(source, destination, protocol, length):
     return source.packed + destination.packed + struct.pack("!IHBB", length, 0, 0, protocol)
 
 
-def tcp(source, destination, sport, dport, flags=SYN, seq=0x01020304, ack=0, payload=b"", window=64240, options=b""):
+def tcp(
+    source,
+    destination,
+    sport,
+    dport,
+    flags=SYN,
+    seq=0x01020304,
+    ack=0,
+    payload=b"",
+    window=64240,
+    options=b"",
+    urgent=0,
+):
     options += b"\0" * (-len(options) % 4)
     header = (
-        struct.pack("!HHIIBBHHH", sport, dport, seq, ack, (5 + len(options) // 4) << 4, flags, window, 0, 0) + options
+        struct.pack("!HHIIBBHHH", sport, dport, seq, ack, (5 + len(options) // 4) << 4, flags, window, 0, urgent)
+        + options
     )
     total = checksum(_pseudo(source, destination, TCP, len(header) + len(payload)) + header + payload)
     return header[:16] + struct.pack("!H", total) + header[18:] + payload
@@ -115,6 +128,9 @@ class Packet:
     icmp_type: int = -1
     payload: bytes = b""
     fragment: bool = False
+    sequence: int = 0
+    acknowledgement: int = 0
+    options: bytes = b""
 
     def __str__(self):
         names = {ICMP: "icmp", TCP: "tcp", UDP: "udp", ICMP6: "icmp6"}
@@ -167,6 +183,8 @@ def parse(interface, frame):
 def _transport(packet, rest):
     if packet.protocol == TCP and len(rest) >= 20:
         packet.sport, packet.dport, packet.flags = *struct.unpack("!HH", rest[:4]), rest[13]
+        packet.sequence, packet.acknowledgement = struct.unpack("!II", rest[4:12])
+        packet.options = rest[20 : (rest[12] >> 4) * 4]
         packet.payload = rest[(rest[12] >> 4) * 4 :]
     elif packet.protocol == UDP and len(rest) >= 8:
         packet.sport, packet.dport = struct.unpack("!HH", rest[:4])

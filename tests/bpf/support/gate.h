@@ -47,8 +47,7 @@ class Gate : public ::testing::Test {
     must_be_done(kernel_->set_internal(cidrs({"10.0.0.0/8", "fd00::/8"}), cidrs({"10.0.0.99", "fd00::99"})));
     const auto outside = cidrs({"203.0.113.0/24", "2001:db8::/64"});
     must_be_done(kernel_->set_udp_rules({{outside[0], 123}, {outside[1], 123}}));
-    must_be_done(kernel_->set_ports({{.port = 443, .any_address = true, .addresses = {}},
-                                     {.port = 5432, .any_address = false, .addresses = outside}}));
+    must_be_done(kernel_->set_ports({any_address(443), by_address(5432, outside)}));
     listen();
     kernel_->beat();
     from_pod_ = program_of_link(lab_.link(pod_, "from_pod"));

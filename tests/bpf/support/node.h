@@ -83,7 +83,7 @@ class Node : public ::testing::Test {
     done(kernel_->set_internal(cidrs({"10.0.0.0/8", "fd00::/8", "198.51.100.0/24"}), {}));
     done(kernel_->set_udp_rules({{*Cidr::parse("203.0.113.5"), 123}, {*Cidr::parse("2001:db8::5"), 123}}));
     done(kernel_->set_inbound_replies(true));
-    done(kernel_->set_ports({{.port = 443, .any_address = true, .addresses = {}}}));
+    done(kernel_->set_ports({any_address(443)}));
     const auto mark = kernel::relay_mark();
     done(net::add_relay_routes(mark.value, mark.mask));
     done(kernel_->set_listeners(std::array{v4_.get()}, std::array{v6_.get()}));

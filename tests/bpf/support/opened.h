@@ -112,6 +112,23 @@ class Lab {
   std::string bpffs_ = mounts_.directory() + "/sluice";
 };
 
+// Names the instances of a test whose parameter says whether it is for IPv6.
+inline std::string family_name(const ::testing::TestParamInfo<bool>& info) {
+  return info.param ? "IPv6" : "IPv4";
+}
+
+// Ports whose calls are relayed.
+inline kernel::PortEntry any_address(std::uint16_t port) {
+  kernel::PortEntry entry;
+  entry.rule = {.port = port, .any_address = true, .addresses = {}};
+  return entry;
+}
+inline kernel::PortEntry by_address(std::uint16_t port, std::vector<Cidr> addresses) {
+  kernel::PortEntry entry;
+  entry.rule = {.port = port, .any_address = false, .addresses = std::move(addresses)};
+  return entry;
+}
+
 inline std::vector<Cidr> cidrs(std::initializer_list<const char*> texts) {
   std::vector<Cidr> ranges;
   for (const char* range : texts) ranges.push_back(Cidr::parse(range).value());

@@ -254,6 +254,21 @@ INSTANTIATE_TEST_SUITE_P(
             {{"gateways: [mesh, istio-system/exit]", "gateways: [istio-system/exit]"}, {mesh_rule, ""}},
             {},
             {unsteered, "SLU0009 w:24 spec.gateways"}},
+        Row{"one_port_to_two_gateways",
+            {},
+            {entry("shop/other",
+                   "{hosts: [other.example.org], ports: [{number: 443, name: https, protocol: HTTPS}], "
+                   "resolution: DNS}"),
+             gateway("istio-system/second",
+                     "{port: {number: 8443, name: https, protocol: HTTPS}, hosts: [other.example.org], tls: {mode: "
+                     "PASSTHROUGH}}"),
+             virtual_service("shop/other",
+                             "{hosts: [other.example.org], gateways: [mesh, istio-system/second], tls: [{match: "
+                             "[{gateways: [mesh], port: 443, sniHosts: [other.example.org]}], route: [{destination: "
+                             "{host: second.istio-system.svc.cluster.local}}]}, {match: [{gateways: "
+                             "[istio-system/second], port: 8443, sniHosts: [other.example.org]}], route: "
+                             "[{destination: {host: other.example.org}}]}]}")},
+            {"SLU0019 x2:4 spec.tls[0].match[0]"}},
         Row{"mesh_in_another_virtual_service",
             {{"gateways: [mesh, istio-system/exit]", "gateways: [istio-system/exit]"}, {mesh_rule, ""}},
             {virtual_service("shop/mesh",
@@ -355,23 +370,29 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(
         Row{"one_mesh_host_in_two",
             {},
-            {virtual_service("web/z", "{hosts: [api.example.com], tcp: [{route: [{destination: {host: x}}]}]}")},
+            {virtual_service("web/z",
+                             "{hosts: [api.example.com], tcp: [{route: [{destination: {host: "
+                             "egress.istio-system.svc.cluster.local}}]}]}")},
             // The undated one is the older one.
             {"IST0109 x0:4 spec.hosts[0]"}},
         Row{"one_mesh_host_in_two_scopes",
             {{"  gateways: [mesh, istio-system/exit]",
               "  gateways: [mesh, istio-system/exit]\n  exportTo: [shop, istio-system]"}},
             {virtual_service("web/z",
-                             "{hosts: [api.example.com], exportTo: [.], tcp: [{route: [{destination: {host: x}}]}]}")},
+                             "{hosts: [api.example.com], exportTo: [.], tcp: [{route: [{destination: {host: "
+                             "egress.istio-system.svc.cluster.local}}]}]}")},
             {}},
         Row{"wildcard_in_a_narrower_scope",
             {},
-            {virtual_service(
-                "web/z", "{hosts: [\"*.example.com\"], exportTo: [.], tcp: [{route: [{destination: {host: x}}]}]}")},
+            {virtual_service("web/z",
+                             "{hosts: [\"*.example.com\"], exportTo: [.], tcp: [{route: [{destination: {host: "
+                             "egress.istio-system.svc.cluster.local}}]}]}")},
             {"IST0109 x0:4 spec.hosts[0]"}},
         Row{"wildcard_in_the_same_scope",
             {},
-            {virtual_service("web/z", "{hosts: [\"*.example.com\"], tcp: [{route: [{destination: {host: x}}]}]}")},
+            {virtual_service("web/z",
+                             "{hosts: [\"*.example.com\"], tcp: [{route: [{destination: {host: "
+                             "egress.istio-system.svc.cluster.local}}]}]}")},
             {}},
         Row{"one_sni_host_in_two",
             {},

@@ -76,6 +76,7 @@ TEST(AgentExample, loads_and_shows_the_defaults) {
   EXPECT_EQ(result->egress.gateways[0].transport, GatewayTarget{}.transport);
   EXPECT_EQ(result->egress.gateways[0].header, GatewayTarget{}.header);
   EXPECT_EQ(result->egress.unrouted, Egress{}.unrouted);
+  EXPECT_EQ(result->egress.datapath, Egress{}.datapath);
   EXPECT_EQ(result->egress.health.failures, GatewayHealth{}.failures);
   EXPECT_EQ(result->egress.health.ejection, GatewayHealth{}.ejection);
   EXPECT_TRUE(result->egress.audit_namespaces.empty());

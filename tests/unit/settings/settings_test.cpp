@@ -278,6 +278,7 @@ egress:
   - {name: g3, addresses: ["10.0.0.9:15443"], transport: tls}
   health: {failures: 4, ejection_ms: 5}
   unrouted: deny
+  datapath: relay
   direct: {resolvers: ["10.0.0.10:53"], forbidden_cidrs: [10.0.0.0/8], permitted_cidrs: [10.1.0.0/16], locality: a/b}
   key_file: /key
   tls: {certificate_file: /tc, key_file: /tk, ca_file: /ta}
@@ -324,6 +325,7 @@ admin: {socket: /s}
   EXPECT_EQ(s.egress.health.failures, 4U);
   EXPECT_EQ(s.egress.health.ejection, Milliseconds(5));
   EXPECT_EQ(s.egress.unrouted, Unrouted::deny);
+  EXPECT_EQ(s.egress.datapath, Datapath::relay);
   EXPECT_EQ(s.egress.direct.resolvers, std::vector{*Endpoint::parse("10.0.0.10:53")});
   EXPECT_EQ(s.egress.direct.forbidden_cidrs, std::vector{*Cidr::parse("10.0.0.0/8")});
   EXPECT_EQ(s.egress.direct.permitted_cidrs, std::vector{*Cidr::parse("10.1.0.0/16")});

@@ -1,0 +1,186 @@
+// The flows of the gate: connections that the programs steer to a gateway, what they show of them, and the verdicts
+// they obey. A flow is named by its id; every write says which one it is for, and reaches no other that took its ports.
+#pragma once
+
+#include <bpf/libbpf.h>
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/ip.h"
+#include "base/result.h"
+#include "kernel/table.h"
+
+struct gate_bpf;
+struct sluice_flow;
+struct sluice_gateway;
+struct sluice_host;
+struct sluice_judge_args;
+struct sluice_promise;
+struct sluice_syn;
+struct sluice_tuple;
+
+namespace sluice::kernel {
+
+// As the pod dialled it.
+struct FlowKey {
+  std::uint64_t id = 0;
+  Endpoint source;
+  Endpoint destination;
+};
+
+// In the order in which a flow goes through them, as far as it does (bpf/abi.h says what each means).
+enum class FlowState : std::uint8_t { opening = 1, held, judging, allowed, open, denied, ended, collected, gone };
+enum class FlowEnd : std::uint8_t { none, finished, client_reset, upstream_reset, replaced, cut };
+
+using AuditId = std::array<std::uint64_t, 2>;
+
+struct Flow {
+  FlowKey key;
+  FlowState state = FlowState::opening;
+  FlowEnd end = FlowEnd::none;
+  bool client_fin = false;  // the pod has ended its half
+  unsigned ifindex = 0;     // of the pod's interface
+  Endpoint gateway;
+  std::uint16_t source_port = 0;  // towards the gateway
+  std::uint32_t gateway_number = 0;
+  std::uint64_t cookie = 0;      // of the pod's socket; 0: unknown
+  AuditId audit{};               // of its records; zero: it was not judged
+  std::uint64_t host = 0;        // see Flows::host()
+  std::uint8_t note = 0;         // of who judged it
+  std::uint64_t began_ns = 0;    // monotonic
+  std::uint64_t seen_ns = 0;     // the last packet, to about a second
+  std::uint64_t bytes_sent = 0;  // by the pod
+  std::uint64_t bytes_received = 0;
+  // Sequence numbers as the pod sees them.
+  std::uint32_t pod_first = 0;      // of its first byte
+  std::uint32_t pod_next = 0;       // after its last byte that passed
+  std::uint32_t pod_acked = 0;      // by the gateway
+  std::uint32_t gateway_next = 0;   // after the gateway's last byte that passed
+  std::uint32_t gateway_acked = 0;  // by the pod
+  std::uint32_t approved = 0;
+  std::uint16_t header = 0;                 // bytes before the pod's own, towards the gateway
+  std::uint16_t mss = 0;                    // that both take
+  std::array<std::uint8_t, 12> ethernet{};  // destination and source, as the pod sends
+};
+
+enum class UpcallKind : std::uint8_t {
+  held = 1,  // a segment with payload or FIN did not pass; `frame`
+  ask,       // the handshake is complete, and the server may speak first; `frame`: the pod's acknowledgement
+  refused,   // the gateway answered the SYN with RST
+  ended,
+  late,  // found by sweep(): too long in its state
+};
+struct Upcall {
+  UpcallKind kind = UpcallKind::held;
+  FlowKey key;
+  unsigned ifindex = 0;
+  FlowState state = FlowState::opening;  // when it was sent
+  ByteSpan frame;                        // as far as it was copied; good during the call only
+};
+
+struct Approval {
+  AuditId audit{};
+  std::uint64_t host = 0;
+  std::uint8_t note = 0;
+  std::uint32_t approved = 0;  // sequence number after what was approved
+  std::uint16_t header = 0;
+};
+
+// What was about to be sent for a flow: kept from before the first of it until the gateway has all.
+struct Promise {
+  std::vector<std::uint8_t> header;
+  std::uint32_t approved = 0;
+  std::array<std::uint8_t, 32> digest{};  // SHA-256 of the approved bytes
+};
+inline constexpr std::size_t max_promised_header_bytes = 2560;
+
+// How long a flow may be in its state, nanoseconds. Late ones come as upcalls, each sweep again.
+struct FlowPatience {
+  std::uint64_t opening = 0;
+  std::uint64_t held = 0;
+  std::uint64_t allowed = 0;
+  std::uint64_t idle = 0;
+  std::uint64_t answer = 0;  // of TLS, until the first byte of the answer
+  std::uint64_t ended = 0;   // after its last packet: denied and collected ones, which go then
+};
+struct Swept {
+  std::uint32_t late = 0;
+  std::uint32_t undecided = 0;
+  std::uint32_t flows = 0;
+};
+
+// One thread calls it.
+class Flows {
+ public:
+  static Result<std::unique_ptr<Flows>> open(const gate_bpf& gate);
+
+  // The addresses that flows of gateway number `number` go to; none of a family: its calls are relayed.
+  Status set_gateway(std::uint32_t number, const std::vector<Endpoint>& addresses) const;
+  // Takes every other one away.
+  Status keep_gateways(const std::vector<std::uint32_t>& numbers) const;
+
+  // Readable when upcalls wait.
+  int upcalls_fd() const;
+  // Calls `each` for those waiting, at most `limit`; returns how many.
+  std::size_t read_upcalls(std::size_t limit, const std::function<void(const Upcall&)>& each);
+
+  // One that another connection replaced has its last totals.
+  std::optional<Flow> find(const FlowKey& key) const;
+  std::vector<Flow> all() const;
+  // Those that were replaced and not released yet.
+  std::vector<Flow> replaced() const;
+
+  // False: it is not the one, or not in a state for that any more.
+  bool allow(const FlowKey& key, const Approval& approval) const;
+  bool deny(const FlowKey& key) const;
+  // While it is opening: its next SYN goes to another address of its gateway.
+  bool redirect(const FlowKey& key) const;
+  // Its SYN as the pod sent it, a whole frame with a partial checksum; kept while there is another address.
+  std::optional<std::vector<std::uint8_t>> syn(std::uint64_t id) const;
+  // The record of one that has ended is written. It still takes late packets, until a sweep removes it.
+  bool collect(const Flow& flow) const;
+  Swept sweep(std::uint64_t now_ns, const FlowPatience& patience) const;
+
+  Status promise(std::uint64_t id, const Promise& promise) const;
+  std::optional<Promise> promised(std::uint64_t id) const;
+  void drop_promise(std::uint64_t id) const;
+
+  // A number for the name, 0 for the empty one; the same each time.
+  Result<std::uint64_t> number_of(const std::string& host);
+  std::string host(std::uint64_t number) const;
+
+ private:
+  explicit Flows(const gate_bpf& gate);
+  static int on_upcall(void* self, void* data, std::size_t size);
+  bool judge(const FlowKey& key, sluice_judge_args& args) const;
+
+  struct RingFree {
+    void operator()(ring_buffer* ring) const { ::ring_buffer__free(ring); }
+  };
+
+  Table<std::uint32_t, sluice_gateway> gateways_;
+  Table<sluice_tuple, sluice_flow> flows_;
+  Table<std::uint64_t, sluice_flow> ends_;
+  Table<std::uint64_t, sluice_syn> syns_;
+  Table<std::uint64_t, sluice_host> hosts_;
+  Table<std::uint64_t, sluice_promise> promises_;
+  int judge_fd_;
+  int sweep_fd_;
+  std::unique_ptr<ring_buffer, RingFree> ring_;
+  // Of the read_upcalls() under way.
+  const std::function<void(const Upcall&)>* each_ = nullptr;
+  std::size_t left_ = 0;
+  std::size_t read_ = 0;
+};
+
+// The mark by which a frame for flow `id` finds its way from the helper interface.
+std::uint32_t injection_mark(std::uint64_t id);
+
+}  // namespace sluice::kernel

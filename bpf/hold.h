@@ -1,0 +1,126 @@
+/* Showing the agent what it has to look at, and the end of flows. */
+#pragma once
+
+#include "bpf/flow.h"
+#include "bpf/maps.h"
+#include "bpf/parse.h"
+
+SLUICE_INLINE void count(enum sluice_counter counter) {
+  const __u32 index = counter;
+  __u64* counted = bpf_map_lookup_elem(&counters, &index);
+  if (counted) __sync_fetch_and_add(counted, 1);
+}
+
+SLUICE_INLINE struct sluice_load* get_load(__u32 ifindex) {
+  struct sluice_load* load = bpf_map_lookup_elem(&loads, &ifindex);
+  if (load) return load;
+  const struct sluice_load none = {};
+  bpf_map_update_elem(&loads, &ifindex, &none, BPF_NOEXIST);
+  return bpf_map_lookup_elem(&loads, &ifindex);
+}
+
+/* One upcall of the interface's share, as events have theirs (report.h): a flood takes room from nobody else. */
+SLUICE_INLINE bool spend_upcall(__u32 ifindex, __u64 now_ns) {
+  const __u64 interval_ns = 1000000000ULL / SLUICE_UPCALLS_PER_SECOND;
+  struct sluice_load* load = get_load(ifindex);
+  if (!load) return false;
+  const __u64 from_ns = load->due_ns > now_ns ? load->due_ns : now_ns;
+  if (from_ns - now_ns > 500000000ULL) return false;
+  load->due_ns = from_ns + interval_ns;
+  return true;
+}
+
+SLUICE_INLINE void fill_upcall(struct sluice_upcall* upcall, __u64 state, const struct sluice_tuple* tuple,
+                               __u32 ifindex, __u8 kind) {
+  upcall->flow_id = sluice_id_of(state);
+  upcall->tuple = *tuple;
+  upcall->ifindex = ifindex;
+  upcall->frame_bytes = 0;
+  upcall->kind = kind;
+  upcall->state = (__u8)sluice_state_of(state);
+}
+
+/* Without a frame. What does not fit in the ring is found by the next sweep. */
+SLUICE_INLINE void tell(__u64 state, const struct sluice_tuple* tuple, __u32 ifindex, __u8 kind) {
+  struct sluice_upcall* upcall = bpf_ringbuf_reserve(&upcalls, sizeof *upcall, 0);
+  if (!upcall) {
+    count(SLUICE_COUNT_UPCALLS_LOST);
+    return;
+  }
+  fill_upcall(upcall, state, tuple, ifindex, kind);
+  bpf_ringbuf_submit(upcall, 0);
+}
+
+/* The ring gives places of constant sizes only: show_NAME() shows a frame of at most `size` bytes, or its beginning. */
+#define SLUICE_SHOW(name, size)                                                                                  \
+  __noinline int show_##name(struct __sk_buff* skb, __u64 state, const struct sluice_tuple* tuple, __u32 kind) { \
+    struct place {                                                                                               \
+      struct sluice_upcall upcall;                                                                               \
+      __u8 frame[size];                                                                                          \
+    };                                                                                                           \
+    if (!tuple) return 0;                                                                                        \
+    struct place* place = bpf_ringbuf_reserve(&upcalls, sizeof *place, 0);                                       \
+    if (!place) return 0;                                                                                        \
+    fill_upcall(&place->upcall, state, tuple, skb->ifindex, (__u8)kind);                                         \
+    __u32 bytes = skb->len;                                                                                      \
+    if (bytes > (size)) bytes = size;                                                                            \
+    barrier_var(bytes);                                                                                          \
+    if (bytes == 0 || bytes > (size) || bpf_skb_load_bytes(skb, 0, place->frame, bytes)) {                       \
+      bpf_ringbuf_discard(place, 0);                                                                             \
+      return 0;                                                                                                  \
+    }                                                                                                            \
+    place->upcall.frame_bytes = (__u16)bytes;                                                                    \
+    bpf_ringbuf_submit(place, 0);                                                                                \
+    return 1;                                                                                                    \
+  }
+SLUICE_SHOW(s, SLUICE_FRAME_BYTES_S)
+SLUICE_SHOW(m, SLUICE_FRAME_BYTES_M)
+SLUICE_SHOW(l, SLUICE_FRAME_BYTES_L)
+SLUICE_SHOW(whole, SLUICE_FRAME_BYTES)
+
+/* The packet as the pod sent it. What cannot be shown now is shown when TCP sends it again. */
+SLUICE_INLINE bool show(struct __sk_buff* skb, __u64 state, const struct sluice_tuple* tuple, __u32 kind) {
+  int shown = 0;
+  if (spend_upcall(skb->ifindex, bpf_ktime_get_ns())) {
+    if (skb->len <= SLUICE_FRAME_BYTES_S) {
+      shown = show_s(skb, state, tuple, kind);
+    } else if (skb->len <= SLUICE_FRAME_BYTES_M) {
+      shown = show_m(skb, state, tuple, kind);
+    } else if (skb->len <= SLUICE_FRAME_BYTES_L) {
+      shown = show_l(skb, state, tuple, kind);
+    } else {
+      shown = show_whole(skb, state, tuple, kind);
+    }
+  }
+  if (!shown) count(SLUICE_COUNT_UPCALLS_LOST);
+  return shown != 0;
+}
+
+SLUICE_INLINE bool is_undecided(__u32 state) {
+  return state == SLUICE_FLOW_OPENING || state == SLUICE_FLOW_HELD || state == SLUICE_FLOW_JUDGING;
+}
+
+SLUICE_INLINE void count_change(__u32 ifindex, __u32 before, __u32 after) {
+  const bool decided = is_undecided(before) && !is_undecided(after);
+  const bool over = before < SLUICE_FLOW_DENIED && after >= SLUICE_FLOW_DENIED;
+  if (!decided && !over) return;
+  struct sluice_load* load = bpf_map_lookup_elem(&loads, &ifindex);
+  if (load && decided) __sync_fetch_and_sub(&load->undecided, 1);
+  if (load && over) __sync_fetch_and_sub(&load->live, 1);
+}
+
+/* From the state that was read to another; false when somebody was faster. */
+SLUICE_INLINE bool change_state(struct sluice_flow* flow, __u64 before, __u32 after) {
+  const __u64 wanted = sluice_make_state(sluice_id_of(before), after);
+  if (__sync_val_compare_and_swap(&flow->state, before, wanted) != before) return false;
+  count_change(flow->ifindex, sluice_state_of(before), after);
+  return true;
+}
+
+__noinline int end_flow(struct sluice_flow* flow, __u64 state, const struct sluice_tuple* tuple, __u32 end) {
+  if (!flow || !tuple || !change_state(flow, state, SLUICE_FLOW_ENDED)) return -1;
+  flow->end = (__u8)end;
+  flow->seen_ns = bpf_ktime_get_ns();
+  tell(state, tuple, flow->ifindex, SLUICE_UPCALL_ENDED);
+  return 0;
+}
