@@ -1,6 +1,5 @@
 #include "kernel/denials.h"
 
-#include <cerrno>
 #include <cstring>
 
 #include "kernel/reasons.h"
@@ -30,45 +29,30 @@ std::optional<Owner> take_owner(const Tables& tables, std::uint64_t cookie) {
 }
 
 Result<std::unique_ptr<Denials>> Denials::open(const Tables& tables, const bpf_map* events) {
+  auto ring = Ring::open(events, "events");
+  if (!ring) return ring.error();
   std::unique_ptr<Denials> denials(new Denials(tables));
-  denials->ring_.reset(::ring_buffer__new(::bpf_map__fd(events), &Denials::on_event, denials.get(), nullptr));
-  if (!denials->ring_) return Error::from_errno("open the ring of events", errno);
+  denials->ring_ = std::move(*ring);
   return denials;
 }
 
 std::size_t Denials::read(std::size_t limit, const std::function<void(const Denial&)>& each) {
-  if (limit == 0) return 0;
-  each_ = &each;
-  left_ = limit;
-  read_ = 0;
-  ::ring_buffer__consume(ring_.get());
-  each_ = nullptr;
-  return read_;
-}
-
-// A negative result ends the reading after this event, which counts as read.
-int Denials::on_event(void* self, void* data, std::size_t size) {
-  auto* denials = static_cast<Denials*>(self);
-  sluice_event event{};
-  if (size >= sizeof event) {
-    std::memcpy(&event, data, sizeof event);
-    denials->handle(event);
-  }
-  return --denials->left_ == 0 ? -1 : 0;
-}
-
-void Denials::handle(const sluice_event& event) {
-  const auto reason = reason_of(event.reason);
-  if (!reason) return;
-  ++read_;
-  (*each_)(Denial{.ifindex = event.ifindex,
-                  .source = to_endpoint(event.source, event.source_port),
-                  .destination = to_endpoint(event.destination, event.destination_port),
-                  .protocol = event.protocol,
-                  .reason = *reason,
-                  .audit = (event.flags & SLUICE_EVENT_AUDIT) != 0,
-                  .guard = (event.flags & SLUICE_EVENT_GUARD) != 0,
-                  .owner = find_owner(tables_, event.cookie)});
+  return ring_->read(limit, [&](ByteSpan item) {
+    sluice_event event{};
+    if (item.size() < sizeof event) return false;
+    std::memcpy(&event, item.data(), sizeof event);
+    const auto reason = reason_of(event.reason);
+    if (!reason) return false;
+    each(Denial{.ifindex = event.ifindex,
+                .source = to_endpoint(event.source, event.source_port),
+                .destination = to_endpoint(event.destination, event.destination_port),
+                .protocol = event.protocol,
+                .reason = *reason,
+                .audit = (event.flags & SLUICE_EVENT_AUDIT) != 0,
+                .guard = (event.flags & SLUICE_EVENT_GUARD) != 0,
+                .owner = find_owner(tables_, event.cookie)});
+    return true;
+  });
 }
 
 std::vector<DenialCount> Denials::take_counts() {

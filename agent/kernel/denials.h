@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "kernel/interception.h"
+#include "kernel/ring.h"
 #include "kernel/tables.h"
 
 namespace sluice::kernel {
@@ -16,28 +17,18 @@ class Denials {
  public:
   static Result<std::unique_ptr<Denials>> open(const Tables& tables, const bpf_map* events);
 
-  int fd() const { return ::ring_buffer__epoll_fd(ring_.get()); }
+  int fd() const { return ring_->fd(); }
   std::size_t read(std::size_t limit, const std::function<void(const Denial&)>& each);
   // Counters of interfaces that are no pods (any more) go once they are taken.
   std::vector<DenialCount> take_counts();
 
  private:
-  struct RingFree {
-    void operator()(ring_buffer* ring) const { ::ring_buffer__free(ring); }
-  };
-
   explicit Denials(const Tables& tables) : tables_(tables) {}
-  static int on_event(void* self, void* data, std::size_t size);
-  void handle(const sluice_event& event);
   // How much the counter grew since it was taken last.
   std::uint64_t take(const sluice_denial_key& key);
 
   const Tables& tables_;
-  std::unique_ptr<ring_buffer, RingFree> ring_;
-  // Of the read() under way.
-  const std::function<void(const Denial&)>* each_ = nullptr;
-  std::size_t left_ = 0;
-  std::size_t read_ = 0;
+  std::unique_ptr<Ring> ring_;
 };
 
 // The process with the socket of this cookie.

@@ -88,9 +88,10 @@ Flows::Flows(const gate_bpf& gate)
       sweep_fd_(::bpf_program__fd(gate.progs.sweep)) {}
 
 Result<std::unique_ptr<Flows>> Flows::open(const gate_bpf& gate) {
+  auto ring = Ring::open(gate.maps.upcalls, "upcalls");
+  if (!ring) return ring.error();
   std::unique_ptr<Flows> flows(new Flows(gate));
-  flows->ring_.reset(::ring_buffer__new(::bpf_map__fd(gate.maps.upcalls), &Flows::on_upcall, flows.get(), nullptr));
-  if (!flows->ring_) return Error::from_errno("open the ring of upcalls", errno);
+  flows->ring_ = std::move(*ring);
   return flows;
 }
 
@@ -118,34 +119,22 @@ Status Flows::keep_gateways(const std::vector<std::uint32_t>& numbers) const {
 }
 
 int Flows::upcalls_fd() const {
-  return ::ring_buffer__epoll_fd(ring_.get());
+  return ring_->fd();
 }
 
 std::size_t Flows::read_upcalls(std::size_t limit, const std::function<void(const Upcall&)>& each) {
-  if (limit == 0) return 0;
-  each_ = &each;
-  left_ = limit;
-  read_ = 0;
-  ::ring_buffer__consume(ring_.get());
-  each_ = nullptr;
-  return read_;
-}
-
-// A negative result ends the reading after this upcall, which counts as read.
-int Flows::on_upcall(void* self, void* data, std::size_t size) {
-  auto* flows = static_cast<Flows*>(self);
-  sluice_upcall upcall{};
-  if (size >= sizeof upcall) {
-    std::memcpy(&upcall, data, sizeof upcall);
-    const ByteSpan rest(static_cast<const std::uint8_t*>(data) + sizeof upcall, size - sizeof upcall);
-    ++flows->read_;
-    (*flows->each_)(Upcall{.kind = static_cast<UpcallKind>(upcall.kind),
-                           .key = to_key(upcall.flow_id, upcall.tuple),
-                           .ifindex = upcall.ifindex,
-                           .state = static_cast<FlowState>(upcall.state),
-                           .frame = rest.first(std::min<std::size_t>(rest.size(), upcall.frame_bytes))});
-  }
-  return --flows->left_ == 0 ? -1 : 0;
+  return ring_->read(limit, [&](ByteSpan item) {
+    sluice_upcall upcall{};
+    if (item.size() < sizeof upcall) return false;
+    std::memcpy(&upcall, item.data(), sizeof upcall);
+    const auto rest = item.subspan(sizeof upcall);
+    each(Upcall{.kind = static_cast<UpcallKind>(upcall.kind),
+                .key = to_key(upcall.flow_id, upcall.tuple),
+                .ifindex = upcall.ifindex,
+                .state = static_cast<FlowState>(upcall.state),
+                .frame = rest.first(std::min<std::size_t>(rest.size(), upcall.frame_bytes))});
+    return true;
+  });
 }
 
 std::optional<Flow> Flows::find(const FlowKey& key) const {

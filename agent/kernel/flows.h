@@ -2,8 +2,6 @@
 // they obey. A flow is named by its id; every write says which one it is for, and reaches no other that took its ports.
 #pragma once
 
-#include <bpf/libbpf.h>
-
 #include <array>
 #include <cstdint>
 #include <functional>
@@ -15,6 +13,7 @@
 #include "base/bytes.h"
 #include "base/ip.h"
 #include "base/result.h"
+#include "kernel/ring.h"
 #include "kernel/table.h"
 
 struct gate_bpf;
@@ -158,12 +157,7 @@ class Flows {
 
  private:
   explicit Flows(const gate_bpf& gate);
-  static int on_upcall(void* self, void* data, std::size_t size);
   bool judge(const FlowKey& key, sluice_judge_args& args) const;
-
-  struct RingFree {
-    void operator()(ring_buffer* ring) const { ::ring_buffer__free(ring); }
-  };
 
   Table<std::uint32_t, sluice_gateway> gateways_;
   Table<sluice_tuple, sluice_flow> flows_;
@@ -173,11 +167,7 @@ class Flows {
   Table<std::uint64_t, sluice_promise> promises_;
   int judge_fd_;
   int sweep_fd_;
-  std::unique_ptr<ring_buffer, RingFree> ring_;
-  // Of the read_upcalls() under way.
-  const std::function<void(const Upcall&)>* each_ = nullptr;
-  std::size_t left_ = 0;
-  std::size_t read_ = 0;
+  std::unique_ptr<Ring> ring_;
 };
 
 // The mark by which a frame for flow `id` finds its way from the helper interface.

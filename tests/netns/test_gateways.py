@@ -177,7 +177,7 @@ def test_a_gateway_that_accepts_and_stays_silent_ends_the_call(lab, watch, use):
         sock.sendall(hello.records(hello.client_hello([SEED_HOST])))
         assert hello.answer(sock) in ("reset", "closed")
         took = hello.milliseconds_since(start)
-    assert took < 1000 + REFUSED_WITHIN_MS, "the limit is 1000 ms"
+    assert 1000 <= took < 5000, "the limit is 1000 ms, and is looked at about once a second"
     closed = watch.record(event="close", sni=SEED_HOST)
     assert closed["close_reason"] == "no_answer" and "bytes_received" not in closed
     watch.nothing_left()
