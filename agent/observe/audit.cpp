@@ -19,7 +19,10 @@ constexpr std::uint64_t complaint_interval_ns = 10 * second_ns;
 }  // namespace
 
 AuditLog::AuditLog(const settings::Audit& settings, std::string_view node, std::string_view role)
-    : settings_(settings), node_(name_as_json(node)), role_(name_as_json(role)), head_(first_head()) {}
+    : settings_(settings), node_(name_as_json(node)), role_(name_as_json(role)) {
+  chain_.head = first_head();
+  written_ = chain_;
+}
 
 Result<std::unique_ptr<AuditLog>> AuditLog::open(const settings::Audit& settings, std::string_view node,
                                                  std::string_view role) {
@@ -30,7 +33,7 @@ Result<std::unique_ptr<AuditLog>> AuditLog::open(const settings::Audit& settings
 
 AuditLog::~AuditLog() {
   const std::lock_guard lock(mutex_);
-  if (!file_ || file_->torn() || damaged_ || since_checkpoint_ == 0) return;
+  if (!file_ || file_->torn() || damaged_ || chain_.since_checkpoint == 0) return;
   read_clocks();
   if (const auto sealed = write_checkpoint(); !sealed) spdlog::error("audit: {}", sealed.error().message());
 }
@@ -56,10 +59,7 @@ Status AuditLog::start() {
     if (!file) return file.error();
     const auto tail = file->read_tail(name);
     if (!tail) return tail.error();
-    if (tail->seq > seq_) {
-      seq_ = tail->seq;
-      head_ = tail->head;
-    }
+    go_on_from(*tail);
     if (name == settings_.path && file->size() > 0) file_ = std::move(*file);
   }
   damaged_ = true;
@@ -70,13 +70,19 @@ Status AuditLog::start() {
   return Done{};
 }
 
-Status AuditLog::append(const Record& record) {
+Status AuditLog::append(std::span<const Record> records) {
   const std::lock_guard lock(mutex_);
   read_clocks();
   auto written = prepare();
-  if (written) written = write_record(record);
+  if (written) {
+    for (const auto& record : records) {
+      if (chain_.since_checkpoint >= settings_.checkpoint_records) add_checkpoint();
+      add_record(record);
+    }
+    written = flush();
+  }
   if (written) return written;
-  count_drop(written.error());
+  count_drops(records.size(), written.error());
   return settings_.on_failure == settings::OnAuditFailure::count ? Status(Done{}) : written;
 }
 
@@ -106,7 +112,7 @@ Status AuditLog::prepare() {
       next_rotation_ns_ = now_ns_ + second_ns;
     }
   }
-  if (checkpoint_due_ || since_checkpoint_ >= settings_.checkpoint_records) return write_checkpoint();
+  if (chain_.checkpoint_due || chain_.since_checkpoint >= settings_.checkpoint_records) return write_checkpoint();
   return Done{};
 }
 
@@ -114,26 +120,20 @@ Status AuditLog::prepare() {
 Status AuditLog::resume() {
   const auto tail = file_->read_tail(settings_.path);
   if (!tail) return tail.error();
-  if (tail->seq > seq_) {
-    seq_ = tail->seq;
-    head_ = tail->head;
-  }
+  go_on_from(*tail);
   if (tail->damaged()) {
     Record recovered;
     recovered.event = Event::recovered;
     recovered.detail = tail->damaged_bytes > 0
                            ? std::to_string(tail->damaged_bytes) + " bytes before this line are no whole record"
                            : "the line before lacked its end";
-    line_.clear();
-    if (tail->open_ended) line_ += '\n';
+    if (tail->open_ended) text_ += '\n';
     auto frame = next_frame();
     frame.prev = tail->last_line;
-    frame.head = head_;
-    append_line(line_, frame, recovered);
-    if (auto written = file_->append(line_); !written) return written;
-    if (tail->open_ended) line_.erase(0, 1);
+    frame.head = chain_.head;
+    add_line(frame, recovered);
+    if (auto written = flush(); !written) return written;
     spdlog::warn("audit: {}: {}", settings_.path, recovered.detail);
-    advance();
   }
   damaged_ = false;
   return Done{};
@@ -158,20 +158,16 @@ Status AuditLog::start_file() {
   const auto fresh_path = settings_.path + ".new";
   auto fresh = AuditFile::create(fresh_path);
   if (!fresh) return fresh.error();
-  format_checkpoint();
-  auto done = fresh->append(line_);
+  add_checkpoint();
+  auto done = fresh->append(text_);
   if (done) done = shift_files();
   if (done && std::rename(fresh_path.c_str(), settings_.path.c_str()) != 0) {
     done = Error::from_errno("rename " + fresh_path, errno);
   }
-  if (!done) {
-    std::remove(fresh_path.c_str());
-    return done;
-  }
+  if (!done) std::remove(fresh_path.c_str());
+  settle(bool(done));
+  if (!done) return done;
   file_ = std::move(*fresh);
-  advance();
-  since_checkpoint_ = 0;
-  checkpoint_due_ = false;
   damaged_ = false;
   return Done{};
 }
@@ -212,52 +208,74 @@ void AuditLog::watch_file() {
 }
 
 Status AuditLog::write_record(const Record& record) {
-  line_.clear();
-  append_line(line_, next_frame(), record);
-  if (auto written = file_->append(line_); !written) return written;
-  advance();
-  return Done{};
+  add_record(record);
+  return flush();
 }
 
 Status AuditLog::write_checkpoint() {
-  format_checkpoint();
-  if (auto written = file_->append(line_); !written) return written;
-  advance();
-  since_checkpoint_ = 0;
-  checkpoint_due_ = false;
-  return Done{};
+  add_checkpoint();
+  return flush();
 }
 
-void AuditLog::format_checkpoint() {
+void AuditLog::add_record(const Record& record) {
+  add_line(next_frame(), record);
+}
+
+void AuditLog::add_checkpoint() {
   Record checkpoint;
   checkpoint.event = Event::checkpoint;
   auto frame = next_frame();
-  frame.head = head_;
+  frame.head = chain_.head;
   frame.every = settings_.checkpoint_records;
-  const auto mac = key_.empty() ? "" : checkpoint_mac(key_, node_, role_, frame.seq, frame.every, head_);
+  const auto mac = key_.empty() ? "" : checkpoint_mac(key_, node_, role_, frame.seq, frame.every, chain_.head);
   frame.mac = mac;
-  line_.clear();
-  append_line(line_, frame, checkpoint);
+  add_line(frame, checkpoint);
+  chain_.since_checkpoint = 0;
+  chain_.checkpoint_due = false;
+}
+
+void AuditLog::add_line(const LineFrame& frame, const Record& record) {
+  const auto start = text_.size();
+  append_line(text_, frame, record);
+  const auto line = std::string_view(text_).substr(start, text_.size() - start - 1);
+  hash_.update({reinterpret_cast<const std::uint8_t*>(line.data()), line.size()});
+  chain_.head = tls::to_hex(hash_.finish());
+  ++chain_.seq;
+  ++chain_.since_checkpoint;
+}
+
+Status AuditLog::flush() {
+  auto written = file_->append(text_);
+  settle(bool(written));
+  return written;
+}
+
+void AuditLog::settle(bool written) {
+  text_.clear();
+  if (written) {
+    lines_ += chain_.seq - written_.seq;
+    written_ = chain_;
+  } else {
+    chain_ = written_;
+  }
+}
+
+void AuditLog::go_on_from(const AuditTail& tail) {
+  if (tail.seq <= chain_.seq) return;
+  chain_.seq = tail.seq;
+  chain_.head = tail.head;
+  written_ = chain_;
 }
 
 LineFrame AuditLog::next_frame() const {
-  return {.seq = seq_ + 1,
+  return {.seq = chain_.seq + 1,
           .wall_ns = wall_ns_,
           .node = node_,
           .role = role_,
-          .prev = head_,
+          .prev = chain_.head,
           .head = {},
           .mac = {},
           .every = 0};
-}
-
-// The line in line_ is in the file.
-void AuditLog::advance() {
-  hash_.update({reinterpret_cast<const std::uint8_t*>(line_.data()), line_.size() - 1});
-  head_ = tls::to_hex(hash_.finish());
-  ++seq_;
-  ++lines_;
-  ++since_checkpoint_;
 }
 
 void AuditLog::read_clocks() {
@@ -265,9 +283,9 @@ void AuditLog::read_clocks() {
   now_ns_ = monotonic_ns();
 }
 
-void AuditLog::count_drop(const Error& error) {
-  ++drops_;
-  ++unreported_drops_;
+void AuditLog::count_drops(std::size_t records, const Error& error) {
+  drops_ += records;
+  unreported_drops_ += records;
   drop_cause_ = error.message();
   if (now_ns_ < next_complaint_ns_) return;
   next_complaint_ns_ = now_ns_ + complaint_interval_ns;
@@ -276,7 +294,7 @@ void AuditLog::count_drop(const Error& error) {
 
 AuditState AuditLog::state() const {
   const std::lock_guard lock(mutex_);
-  return {.path = settings_.path, .lines = lines_, .drops = drops_, .seq = seq_, .head = head_};
+  return {.path = settings_.path, .lines = lines_, .drops = drops_, .seq = written_.seq, .head = written_.head};
 }
 
 }  // namespace sluice::observe

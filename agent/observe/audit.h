@@ -11,6 +11,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -110,7 +111,9 @@ class AuditLog {
   // `prev` are filled in here. A record that cannot be written is counted and logged, and the next line that can be
   // written is a `drops` record with their number. `on_failure: deny` then returns the error and the call must be
   // denied; `on_failure: count` returns Done.
-  Status append(const Record& record);
+  Status append(const Record& record) { return append(std::span(&record, 1)); }
+  // The same for several records, in their order and with one write(2): all of them are in the log afterwards, or none.
+  Status append(std::span<const Record> records);
 
   // For SIGHUP: rotates now, or starts a new file when the old one was already moved away.
   Status reopen();
@@ -127,13 +130,19 @@ class AuditLog {
   Status shift_files();
   Status start_file();
   void watch_file();
+  // What add_* put into text_ is written by flush(), as a whole; on an error the chain is where it was.
+  void add_record(const Record& record);
+  void add_checkpoint();
+  Status flush();
   Status write_record(const Record& record);
   Status write_checkpoint();
-  void format_checkpoint();
+  void add_line(const LineFrame& frame, const Record& record);
+  // text_ is in the file, or is not.
+  void settle(bool written);
+  void go_on_from(const AuditTail& tail);
   LineFrame next_frame() const;
-  void advance();
   void read_clocks();
-  void count_drop(const Error& error);
+  void count_drops(std::size_t records, const Error& error);
 
   const settings::Audit settings_;
   const std::string node_;  // as JSON text
@@ -143,14 +152,19 @@ class AuditLog {
 
   mutable std::mutex mutex_;  // guards everything below
   std::optional<AuditFile> file_;
-  std::string line_;  // reused: the line being written, with its newline
+  std::string text_;  // lines that are being written, each with its newline
   tls::Sha256 hash_;
   std::int64_t wall_ns_ = 0;
   std::uint64_t now_ns_ = 0;
-  std::uint64_t seq_ = 0;
-  std::string head_;
-  std::uint64_t since_checkpoint_ = 0;
-  bool checkpoint_due_ = true;
+  // Where the chain stands.
+  struct Chain {
+    std::uint64_t seq = 0;
+    std::string head;
+    std::uint64_t since_checkpoint = 0;
+    bool checkpoint_due = true;
+  };
+  Chain chain_;
+  Chain written_;         // as far as it is in the file
   bool damaged_ = false;  // the file may end in something else than a whole line
   std::uint64_t lines_ = 0;
   std::uint64_t drops_ = 0;

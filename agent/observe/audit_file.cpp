@@ -5,9 +5,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <boost/json.hpp>
 #include <cerrno>
 #include <filesystem>
+#include <optional>
 #include <vector>
 
 #include "tls/digest.h"
@@ -21,13 +23,23 @@ ByteSpan bytes_of(std::string_view text) {
   return {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()};
 }
 
+std::optional<boost::json::object> parse_record(std::string_view line) {
+  boost::system::error_code error;
+  auto value = boost::json::parse(line, error);
+  if (error || !value.is_object() || !value.get_object().contains("prev")) return std::nullopt;
+  return std::move(value.get_object());
+}
+
+std::string_view text_of(const boost::json::object& record, std::string_view key) {
+  const auto* value = record.if_contains(key);
+  return value != nullptr && value->is_string() ? std::string_view(value->get_string()) : std::string_view();
+}
+
 // The sequence number of a line that is an audit record; 0 when it is none.
 std::uint64_t record_seq(std::string_view line) {
-  boost::system::error_code error;
-  const auto value = boost::json::parse(line, error);
-  const auto* object = error ? nullptr : value.if_object();
-  const auto* seq = object == nullptr ? nullptr : object->if_contains("seq");
-  if (seq == nullptr || !object->contains("prev") || !seq->is_int64() || seq->get_int64() < 1) return 0;
+  const auto record = parse_record(line);
+  const auto* seq = record ? record->if_contains("seq") : nullptr;
+  if (seq == nullptr || !seq->is_int64() || seq->get_int64() < 1) return 0;
   return static_cast<std::uint64_t>(seq->get_int64());
 }
 
@@ -155,6 +167,24 @@ Result<AuditTail> AuditFile::read_tail(const std::string& path) const {
   }
   tail.damaged_bytes = end;
   return tail;
+}
+
+void read_latest(const std::string& path, std::size_t bytes,
+                 const std::function<void(std::string_view event, std::string_view id)>& each) {
+  for (const auto& name : {path, path + ".1"}) {
+    const UniqueFd fd(::open(name.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+    const auto window = fd ? read_end(fd.get(), bytes, name) : Result<std::string>(std::string());
+    if (!window) return;
+    bytes -= window->size();
+    std::string_view rest = *window;
+    while (!rest.empty()) {
+      const auto line = rest.substr(0, rest.find('\n'));
+      rest.remove_prefix(std::min(line.size() + 1, rest.size()));
+      const auto record = parse_record(line);
+      if (!record) continue;
+      if (const auto id = text_of(*record, "id"); !id.empty()) each(text_of(*record, "event"), id);
+    }
+  }
 }
 
 Result<UniqueFd> lock_audit_log(const std::string& path) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 
@@ -60,6 +61,11 @@ class AuditFile {
   std::uint64_t size_ = 0;
   bool torn_ = false;
 };
+
+// What the last `bytes` of the log at `path`, of its newest rotated file too where the present one is shorter, say of
+// calls: calls `each` with event and id of every whole record that has an id, in no order.
+void read_latest(const std::string& path, std::size_t bytes,
+                 const std::function<void(std::string_view event, std::string_view id)>& each);
 
 // Takes the log at `path` for this process until the result is closed, by a lock on a hidden file beside it.
 Result<UniqueFd> lock_audit_log(const std::string& path);

@@ -43,6 +43,22 @@ class FullDisk {
 
 using AuditFailureTest = AuditTest;
 
+TEST_F(AuditFailureTest, of_records_written_together_none_is_there_when_the_last_does_not_fit) {
+  const auto log = open_log();
+  append(*log, 2);
+  const auto before = read_text(settings_.path);
+  {
+    const FullDisk full(before.size() + 1000);
+    const std::vector<Record> records(12, open_record());
+    EXPECT_FALSE(log->append(records).ok());
+    EXPECT_EQ(read_text(settings_.path), before);
+  }
+  append(*log, 1);
+  EXPECT_THAT(events(), ElementsAre("checkpoint", "open", "open", "drops", "open"));
+  EXPECT_EQ(boost::json::parse(lines()[3]).at("count").as_int64(), 12);
+  EXPECT_EQ(findings(verify()), "");
+}
+
 TEST_F(AuditFailureTest, a_full_disk_denies_leaves_whole_lines_and_is_reported_first_when_there_is_room) {
   const auto log = open_log();
   append(*log, 2);

@@ -36,6 +36,40 @@ TEST_F(AuditTest, a_line_is_in_the_file_when_append_returns) {
   EXPECT_THAT(lines().back(), HasSubstr(R"("sni":"api.example.com")"));
 }
 
+TEST_F(AuditTest, records_written_together_are_a_chain_with_its_checkpoints) {
+  const auto log = open_log();
+  append(*log, 1);
+  const std::vector<Record> records(25, open_record());
+  ASSERT_TRUE(log->append(records).ok());
+  const auto written = lines();
+  EXPECT_EQ(std::count_if(written.begin(), written.end(),
+                          [](const auto& line) { return line.find("\"open\"") != line.npos; }),
+            26);
+  EXPECT_EQ(log->state().lines, written.size());
+  EXPECT_EQ(findings(verify()), "");
+}
+
+TEST_F(AuditTest, the_latest_records_are_found_over_rotation_and_no_further_back_than_asked) {
+  settings_.rotate_bytes = 1;
+  std::vector<std::string> found;
+  const auto each = [&](std::string_view event, std::string_view id) {
+    found.push_back(std::string(event) + " " + std::string(id));
+  };
+  {
+    const auto log = open_log();
+    for (const auto* id : {"a", "b", "c"}) {
+      auto record = open_record();
+      record.id = id;
+      ASSERT_TRUE(log->append(record).ok());
+    }
+  }
+  read_latest(settings_.path, 64UL * 1024, each);
+  EXPECT_THAT(found, testing::UnorderedElementsAre("open b", "open c"));
+  found.clear();
+  read_latest(settings_.path, std::filesystem::file_size(settings_.path), each);
+  EXPECT_THAT(found, testing::ElementsAre("open c"));
+}
+
 TEST_F(AuditTest, a_checkpoint_begins_the_log_comes_every_so_many_lines_and_ends_it) {
   {
     const auto log = open_log();
