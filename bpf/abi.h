@@ -11,7 +11,7 @@
 #endif
 
 /* Goes up with every change of a map's key, value or meaning. Pinned in the config map. */
-#define SLUICE_ABI_VERSION 2
+#define SLUICE_ABI_VERSION 3
 
 /* Packet marks: two bits that kube-proxy (0xc000), Cilium (0x0f00), the AWS CNI (0x80), Tailscale (0xff0000) and
  * Calico's default (0xffff0000) leave alone. A pod cannot set them: its veth scrubs marks, and from_pod clears them. */
@@ -46,6 +46,7 @@ enum {
   SLUICE_GATEWAY_ADDRESSES = 16, /* of one set */
   SLUICE_MAX_UNDECIDED = 4096,   /* flows of one pod interface that nobody judged yet */
   SLUICE_MAX_LINGERING = 32768,  /* entries of one pod interface beyond its live flows */
+  SLUICE_VERDICTS = 256,         /* that are carried out at once */
   SLUICE_UPCALL_BYTES = 4 * 1024 * 1024,
   SLUICE_UPCALLS_PER_SECOND = 40000, /* of one pod interface, half as many at once */
   SLUICE_FRAME_BYTES = 16640,        /* of a held frame, as far as it is shown: a whole ClientHello and its headers */
@@ -138,10 +139,12 @@ struct sluice_config {
   __u32 generation; /* of ports and destinations in force; 0: no policy yet */
   __u32 flags;
   __u32 listener_count; /* of each family; 0: no new connections */
+  __u32 flows;          /* at once, of the node */
   __u32 flows_per_pod;
-  __u32 zero;
+  __u32 flows_per_second;
+  __u32 flows_per_second_per_pod;
 };
-SLUICE_ASSERT_SIZE(struct sluice_config, 24);
+SLUICE_ASSERT_SIZE(struct sluice_config, 32);
 
 /* conns (which socket sent the SYN), inbounds (what was opened from outside) and flows (what goes through the gate), as
  * the pod sends. */
@@ -200,7 +203,10 @@ enum {
   SLUICE_FLOW_GATEWAY_FIN = 16,
   SLUICE_FLOW_POD_FIN_ACKED = 32,
   SLUICE_FLOW_GATEWAY_FIN_ACKED = 64,
-  SLUICE_FLOW_REFUSED = 128, /* by the address that was tried: the next SYN goes to another one */
+  SLUICE_FLOW_REFUSED = 128,  /* by the address that was tried: the next SYN goes to another one */
+  SLUICE_FLOW_SHOWN = 256,    /* some packet of it, to the agent */
+  SLUICE_FLOW_RECORDED = 512, /* denied, and its record is written */
+  SLUICE_FLOW_WAS_ALLOWED = 1024,
 };
 enum { SLUICE_SNIFFED_TLS = 1 };
 struct sluice_flow {
@@ -231,7 +237,8 @@ struct sluice_flow {
   __u8 ethernet[12];    /* destination and source, as the pod sends */
   __u8 sniffed;         /* what the first bytes were, SLUICE_SNIFFED_TLS or another of the agent's numbers */
   __u8 end;             /* SLUICE_END_* */
-  __u8 zero[2];
+  __u8 why;             /* denied: one of the agent's numbers */
+  __u8 zero;
 };
 SLUICE_ASSERT_SIZE(struct sluice_flow, 160);
 
@@ -255,15 +262,17 @@ struct sluice_host {
 };
 SLUICE_ASSERT_SIZE(struct sluice_host, 256);
 
-/* loads: what one pod interface has in flows. */
+/* loads: what one pod interface has in flows; by SLUICE_NODE, what all have. */
+enum { SLUICE_NODE = 0 };
 struct sluice_load {
-  __u32 entries;
-  __u32 live; /* of them: neither denied nor ended */
+  __u32 entries; /* of an interface */
+  __u32 live;    /* of them: neither denied nor ended */
   __u32 undecided;
   __u32 zero;
-  __u64 due_ns; /* virtual time of the next upcall */
+  __u64 shown_ns;  /* virtual time of the next upcall, of an interface */
+  __u64 opened_ns; /* and of the next flow */
 };
-SLUICE_ASSERT_SIZE(struct sluice_load, 24);
+SLUICE_ASSERT_SIZE(struct sluice_load, 32);
 
 /* counters: what the gate let fall. */
 enum sluice_counter {
@@ -283,12 +292,13 @@ SLUICE_ASSERT_SIZE(struct sluice_scratch, 288);
 /* promises: what the agent was about to send for a flow, from before the first of it until the gateway has all. */
 enum { SLUICE_PROMISE_BYTES = 2560 };
 struct sluice_promise {
-  __u32 header; /* bytes used of `bytes` */
+  __u64 audit[2]; /* the id under which that was recorded, if it was */
+  __u32 header;   /* bytes used of `bytes` */
   __u32 approved;
   __u8 digest[32]; /* SHA-256 of the approved bytes */
   __u8 bytes[SLUICE_PROMISE_BYTES];
 };
-SLUICE_ASSERT_SIZE(struct sluice_promise, 40 + SLUICE_PROMISE_BYTES);
+SLUICE_ASSERT_SIZE(struct sluice_promise, 56 + SLUICE_PROMISE_BYTES);
 
 /* upcalls: what the agent has to look at. A frame follows, cut off at SLUICE_FRAME_BYTES. */
 enum sluice_upcall_kind {
@@ -299,17 +309,19 @@ enum sluice_upcall_kind {
   SLUICE_UPCALL_LATE,     /* no frame: found by sweep */
 };
 struct sluice_upcall {
-  __u64 flow_id;
   struct sluice_tuple tuple;
-  __u32 ifindex;
+  struct sluice_flow flow;
+  struct sluice_process process; /* that opened it; zero: unknown */
   __u16 frame_bytes;
   __u8 kind;
-  __u8 state;
+  __u8 first; /* nothing was shown of this flow before */
+  __u8 zero[4];
 };
-SLUICE_ASSERT_SIZE(struct sluice_upcall, 56);
+SLUICE_ASSERT_SIZE(struct sluice_upcall, 240);
 
-/* Arguments of the programs that the agent runs itself. */
-struct sluice_judge_args {
+/* verdicts: what is to become of flows, each by its id. `judge` carries out the first of them, as many as it is told.
+ */
+struct sluice_verdict {
   __u64 flow_id;
   struct sluice_tuple tuple;
   __u64 audit[2];
@@ -317,9 +329,20 @@ struct sluice_judge_args {
   __u32 approved;
   __u16 header;
   __u8 sniffed;
-  __u8 verdict; /* SLUICE_FLOW_ALLOWED, _DENIED, _COLLECTED of what has ended, _OPENING: to another address */
+  __u8 why;
+  __u8 state;  /* SLUICE_FLOW_ALLOWED, _DENIED, _OPENING: to another address, _COLLECTED: its last record is written */
+  __u8 result; /* out: SLUICE_JUDGED_* */
+  __u8 zero[6];
 };
-SLUICE_ASSERT_SIZE(struct sluice_judge_args, 80);
+SLUICE_ASSERT_SIZE(struct sluice_verdict, 88);
+enum { SLUICE_JUDGED_DONE = 1, SLUICE_JUDGED_NO_FLOW, SLUICE_JUDGED_TOO_LATE };
+
+/* Arguments of the programs that the agent runs itself. */
+struct sluice_judge_args {
+  __u32 count;
+  __u32 zero;
+};
+SLUICE_ASSERT_SIZE(struct sluice_judge_args, 8);
 struct sluice_sweep_args {
   __u64 now_ns;
   __u64 opening_ns; /* how long a flow may be in each state before it is late */

@@ -17,6 +17,11 @@ SLUICE_INLINE bool sluice_before(__u32 a, __u32 b) {
   return (__s32)(a - b) < 0;
 }
 
+/* Of who does not say (RFC 9293 section 3.7.1). */
+SLUICE_INLINE __u16 sluice_default_mss(bool is_v6) {
+  return is_v6 ? 1220 : 536;
+}
+
 SLUICE_INLINE __u32 sluice_state_of(__u64 state) {
   return (__u32)(state & 0xff);
 }

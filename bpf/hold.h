@@ -4,6 +4,12 @@
 #include "bpf/flow.h"
 #include "bpf/maps.h"
 #include "bpf/parse.h"
+#include "bpf/rate.h"
+
+SLUICE_INLINE const struct sluice_config* get_config(void) {
+  const __u32 zero = 0;
+  return bpf_map_lookup_elem(&configs, &zero);
+}
 
 SLUICE_INLINE void count(enum sluice_counter counter) {
   const __u32 index = counter;
@@ -19,59 +25,59 @@ SLUICE_INLINE struct sluice_load* get_load(__u32 ifindex) {
   return bpf_map_lookup_elem(&loads, &ifindex);
 }
 
-/* One upcall of the interface's share, as events have theirs (report.h): a flood takes room from nobody else. */
+/* One upcall of the interface's share: a flood takes room from nobody else. */
 SLUICE_INLINE bool spend_upcall(__u32 ifindex, __u64 now_ns) {
-  const __u64 interval_ns = 1000000000ULL / SLUICE_UPCALLS_PER_SECOND;
   struct sluice_load* load = get_load(ifindex);
-  if (!load) return false;
-  const __u64 from_ns = load->due_ns > now_ns ? load->due_ns : now_ns;
-  if (from_ns - now_ns > 500000000ULL) return false;
-  load->due_ns = from_ns + interval_ns;
-  return true;
+  return load && sluice_spend(&load->shown_ns, now_ns, SLUICE_UPCALLS_PER_SECOND, 500000000ULL);
 }
 
-SLUICE_INLINE void fill_upcall(struct sluice_upcall* upcall, __u64 state, const struct sluice_tuple* tuple,
-                               __u32 ifindex, __u8 kind) {
-  upcall->flow_id = sluice_id_of(state);
+SLUICE_INLINE void fill_upcall(struct sluice_upcall* upcall, const struct sluice_tuple* tuple,
+                               const struct sluice_flow* flow, __u8 kind, bool first) {
+  __builtin_memset(upcall, 0, sizeof *upcall);
   upcall->tuple = *tuple;
-  upcall->ifindex = ifindex;
-  upcall->frame_bytes = 0;
+  upcall->flow = *flow;
   upcall->kind = kind;
-  upcall->state = (__u8)sluice_state_of(state);
+  upcall->first = first;
+  const __u64 cookie = flow->cookie;
+  const struct sluice_process* process = cookie ? bpf_map_lookup_elem(&processes, &cookie) : 0;
+  if (process) upcall->process = *process;
 }
 
 /* Without a frame. What does not fit in the ring is found by the next sweep. */
-SLUICE_INLINE void tell(__u64 state, const struct sluice_tuple* tuple, __u32 ifindex, __u8 kind) {
+__noinline int tell(const struct sluice_tuple* tuple, const struct sluice_flow* flow, __u32 kind) {
+  if (!tuple || !flow) return 0;
   struct sluice_upcall* upcall = bpf_ringbuf_reserve(&upcalls, sizeof *upcall, 0);
   if (!upcall) {
     count(SLUICE_COUNT_UPCALLS_LOST);
-    return;
+    return 0;
   }
-  fill_upcall(upcall, state, tuple, ifindex, kind);
+  fill_upcall(upcall, tuple, flow, (__u8)kind, false);
   bpf_ringbuf_submit(upcall, 0);
+  return 1;
 }
 
 /* The ring gives places of constant sizes only: show_NAME() shows a frame of at most `size` bytes, or its beginning. */
-#define SLUICE_SHOW(name, size)                                                                                  \
-  __noinline int show_##name(struct __sk_buff* skb, __u64 state, const struct sluice_tuple* tuple, __u32 kind) { \
-    struct place {                                                                                               \
-      struct sluice_upcall upcall;                                                                               \
-      __u8 frame[size];                                                                                          \
-    };                                                                                                           \
-    if (!tuple) return 0;                                                                                        \
-    struct place* place = bpf_ringbuf_reserve(&upcalls, sizeof *place, 0);                                       \
-    if (!place) return 0;                                                                                        \
-    fill_upcall(&place->upcall, state, tuple, skb->ifindex, (__u8)kind);                                         \
-    __u32 bytes = skb->len;                                                                                      \
-    if (bytes > (size)) bytes = size;                                                                            \
-    barrier_var(bytes);                                                                                          \
-    if (bytes == 0 || bytes > (size) || bpf_skb_load_bytes(skb, 0, place->frame, bytes)) {                       \
-      bpf_ringbuf_discard(place, 0);                                                                             \
-      return 0;                                                                                                  \
-    }                                                                                                            \
-    place->upcall.frame_bytes = (__u16)bytes;                                                                    \
-    bpf_ringbuf_submit(place, 0);                                                                                \
-    return 1;                                                                                                    \
+#define SLUICE_SHOW(name, size)                                                                                       \
+  __noinline int show_##name(struct __sk_buff* skb, const struct sluice_tuple* tuple, const struct sluice_flow* flow, \
+                             __u32 kind, __u32 first) {                                                               \
+    struct place {                                                                                                    \
+      struct sluice_upcall upcall;                                                                                    \
+      __u8 frame[size];                                                                                               \
+    };                                                                                                                \
+    if (!tuple || !flow) return 0;                                                                                    \
+    struct place* place = bpf_ringbuf_reserve(&upcalls, sizeof *place, 0);                                            \
+    if (!place) return 0;                                                                                             \
+    fill_upcall(&place->upcall, tuple, flow, (__u8)kind, first != 0);                                                 \
+    __u32 bytes = skb->len;                                                                                           \
+    if (bytes > (size)) bytes = size;                                                                                 \
+    barrier_var(bytes);                                                                                               \
+    if (bytes == 0 || bytes > (size) || bpf_skb_load_bytes(skb, 0, place->frame, bytes)) {                            \
+      bpf_ringbuf_discard(place, 0);                                                                                  \
+      return 0;                                                                                                       \
+    }                                                                                                                 \
+    place->upcall.frame_bytes = (__u16)bytes;                                                                         \
+    bpf_ringbuf_submit(place, 0);                                                                                     \
+    return 1;                                                                                                         \
   }
 SLUICE_SHOW(s, SLUICE_FRAME_BYTES_S)
 SLUICE_SHOW(m, SLUICE_FRAME_BYTES_M)
@@ -79,17 +85,18 @@ SLUICE_SHOW(l, SLUICE_FRAME_BYTES_L)
 SLUICE_SHOW(whole, SLUICE_FRAME_BYTES)
 
 /* The packet as the pod sent it. What cannot be shown now is shown when TCP sends it again. */
-SLUICE_INLINE bool show(struct __sk_buff* skb, __u64 state, const struct sluice_tuple* tuple, __u32 kind) {
+SLUICE_INLINE bool show(struct __sk_buff* skb, const struct sluice_tuple* tuple, struct sluice_flow* flow, __u32 kind) {
   int shown = 0;
   if (spend_upcall(skb->ifindex, bpf_ktime_get_ns())) {
+    const bool first = !(__sync_fetch_and_or(&flow->flags, SLUICE_FLOW_SHOWN) & SLUICE_FLOW_SHOWN);
     if (skb->len <= SLUICE_FRAME_BYTES_S) {
-      shown = show_s(skb, state, tuple, kind);
+      shown = show_s(skb, tuple, flow, kind, first);
     } else if (skb->len <= SLUICE_FRAME_BYTES_M) {
-      shown = show_m(skb, state, tuple, kind);
+      shown = show_m(skb, tuple, flow, kind, first);
     } else if (skb->len <= SLUICE_FRAME_BYTES_L) {
-      shown = show_l(skb, state, tuple, kind);
+      shown = show_l(skb, tuple, flow, kind, first);
     } else {
-      shown = show_whole(skb, state, tuple, kind);
+      shown = show_whole(skb, tuple, flow, kind, first);
     }
   }
   if (!shown) count(SLUICE_COUNT_UPCALLS_LOST);
@@ -107,6 +114,9 @@ SLUICE_INLINE void count_change(__u32 ifindex, __u32 before, __u32 after) {
   struct sluice_load* load = bpf_map_lookup_elem(&loads, &ifindex);
   if (load && decided) __sync_fetch_and_sub(&load->undecided, 1);
   if (load && over) __sync_fetch_and_sub(&load->live, 1);
+  const __u32 all = SLUICE_NODE;
+  struct sluice_load* node = over ? bpf_map_lookup_elem(&loads, &all) : 0;
+  if (node) __sync_fetch_and_sub(&node->live, 1);
 }
 
 /* From the state that was read to another; false when somebody was faster. */
@@ -121,6 +131,6 @@ __noinline int end_flow(struct sluice_flow* flow, __u64 state, const struct slui
   if (!flow || !tuple || !change_state(flow, state, SLUICE_FLOW_ENDED)) return -1;
   flow->end = (__u8)end;
   flow->seen_ns = bpf_ktime_get_ns();
-  tell(state, tuple, flow->ifindex, SLUICE_UPCALL_ENDED);
+  tell(tuple, flow, SLUICE_UPCALL_ENDED);
   return 0;
 }

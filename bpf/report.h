@@ -3,20 +3,12 @@
 
 #include "bpf/maps.h"
 #include "bpf/parse.h"
+#include "bpf/rate.h"
 
-/* Takes one event from the interface's budget: a virtual clock of when the events so far would have been spread evenly
- * over time (the generic cell rate algorithm). Two CPUs at once may both take the last one, which does no harm. */
-SLUICE_INLINE bool spend_budget(__u32 ifindex, __u64 now_ns) {
-  const __u64 interval_ns = 1000000000ULL / SLUICE_EVENTS_PER_SECOND;
+SLUICE_INLINE bool spend_event(__u32 ifindex, __u64 now_ns) {
   __u64* due_ns = bpf_map_lookup_elem(&budgets, &ifindex);
-  if (!due_ns) {
-    const __u64 first_ns = now_ns + interval_ns;
-    return bpf_map_update_elem(&budgets, &ifindex, &first_ns, BPF_ANY) == 0;
-  }
-  const __u64 from_ns = *due_ns > now_ns ? *due_ns : now_ns;
-  if (from_ns - now_ns > 1000000000ULL) return false;
-  *due_ns = from_ns + interval_ns;
-  return true;
+  if (due_ns) return sluice_spend(due_ns, now_ns, SLUICE_EVENTS_PER_SECOND, 1000000000ULL);
+  return bpf_map_update_elem(&budgets, &ifindex, &now_ns, BPF_ANY) == 0;
 }
 
 SLUICE_INLINE void count_denial(__u32 ifindex, enum sluice_reason reason) {
@@ -35,7 +27,7 @@ SLUICE_INLINE void report(struct __sk_buff* skb, __u32 ifindex, const struct slu
                           enum sluice_reason reason, __u8 flags) {
   const __u64 now_ns = bpf_ktime_get_ns();
   struct sluice_event* event = 0;
-  if (spend_budget(ifindex, now_ns)) event = bpf_ringbuf_reserve(&events, sizeof *event, 0);
+  if (spend_event(ifindex, now_ns)) event = bpf_ringbuf_reserve(&events, sizeof *event, 0);
   if (!event) {
     count_denial(ifindex, reason);
     return;

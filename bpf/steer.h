@@ -33,7 +33,7 @@ __noinline int retire(struct sluice_flow* flow, const struct sluice_tuple* tuple
   const __u32 now = sluice_state_of(state);
   const __u64 id = sluice_id_of(state);
   if (now == SLUICE_FLOW_JUDGING || now == SLUICE_FLOW_GONE) return -1;
-  const bool recorded = now == SLUICE_FLOW_DENIED || now == SLUICE_FLOW_COLLECTED;
+  const bool recorded = now == SLUICE_FLOW_COLLECTED || (flow->flags & SLUICE_FLOW_RECORDED);
   if (!recorded && bpf_map_update_elem(&ends, &id, flow, BPF_NOEXIST)) {
     count(SLUICE_COUNT_ENDS_LOST);
     return -1;
@@ -44,7 +44,7 @@ __noinline int retire(struct sluice_flow* flow, const struct sluice_tuple* tuple
   }
   remove_back(flow, tuple, id);
   count_removed(flow->ifindex);
-  if (!recorded) tell(state, tuple, flow->ifindex, SLUICE_UPCALL_ENDED);
+  if (!recorded) tell(tuple, flow, SLUICE_UPCALL_ENDED);
   return 0;
 }
 
@@ -99,8 +99,9 @@ __noinline int reopen(struct sluice_flow* flow, const struct sluice_tuple* tuple
   if (sluice_state_of(state) != SLUICE_FLOW_OPENING || is_in_use(flow)) return 0;
   remove_back(flow, tuple, sluice_id_of(state));
   __sync_fetch_and_and(&flow->flags, ~SLUICE_FLOW_REFUSED);
-  if (choose_address(flow)) return -1;
-  return claim_port(flow, tuple);
+  if (choose_address(flow) == 0 && claim_port(flow, tuple) == 0) return 0;
+  __sync_fetch_and_or(&flow->flags, SLUICE_FLOW_REFUSED); /* there is no way back: the next SYN looks for one again */
+  return -1;
 }
 
 SLUICE_INLINE __u64 next_flow_id(void) {
@@ -123,16 +124,20 @@ __noinline int keep_syn(struct __sk_buff* skb, const struct sluice_packet* packe
   return (int)bpf_map_update_elem(&syns, &id, &syn, BPF_ANY);
 }
 
-/* Does the pod have room for one more? */
-SLUICE_INLINE bool take_place(__u32 ifindex, __u32 flows_per_pod) {
+/* Do the pod and the node have room for one more? */
+SLUICE_INLINE bool take_place(__u32 ifindex, const struct sluice_config* config, __u64 now_ns) {
   struct sluice_load* load = get_load(ifindex);
-  if (!load || load->live >= flows_per_pod || load->undecided >= SLUICE_MAX_UNDECIDED ||
-      load->entries >= flows_per_pod + SLUICE_MAX_LINGERING) {
+  struct sluice_load* node = get_load(SLUICE_NODE);
+  if (!load || !node || load->live >= config->flows_per_pod || node->live >= config->flows ||
+      load->undecided >= SLUICE_MAX_UNDECIDED || load->entries >= config->flows_per_pod + SLUICE_MAX_LINGERING ||
+      !sluice_spend(&load->opened_ns, now_ns, config->flows_per_second_per_pod, 1000000000ULL) ||
+      !sluice_spend(&node->opened_ns, now_ns, config->flows_per_second, 1000000000ULL)) {
     return false;
   }
   __sync_fetch_and_add(&load->entries, 1);
   __sync_fetch_and_add(&load->live, 1);
   __sync_fetch_and_add(&load->undecided, 1);
+  __sync_fetch_and_add(&node->live, 1);
   return true;
 }
 
@@ -143,9 +148,10 @@ SLUICE_INLINE void leave_place(__u32 ifindex) {
 
 /* A new flow for the SYN; an error when there is no room for it. */
 __noinline int open_flow(struct __sk_buff* skb, const struct sluice_packet* packet, const struct sluice_tuple* tuple,
-                         const struct sluice_port* port, __u32 flows_per_pod) {
+                         const struct sluice_port* port) {
   struct sluice_scratch* scratch = get_scratch();
-  if (!scratch || !packet || !tuple || !port) return -1;
+  const struct sluice_config* config = get_config();
+  if (!scratch || !config || !packet || !tuple || !port) return -1;
   struct sluice_flow* flow = &scratch->flow;
   __builtin_memset(flow, 0, sizeof *flow);
   flow->state = sluice_make_state(next_flow_id(), SLUICE_FLOW_OPENING);
@@ -158,9 +164,9 @@ __noinline int open_flow(struct __sk_buff* skb, const struct sluice_packet* pack
   flow->pod_next = flow->pod_isn + 1;
   flow->pod_acked = flow->pod_isn;
   flow->flags = (packet->is_v6 ? SLUICE_FLOW_V6 : 0) | (port->opaque ? SLUICE_FLOW_ASK : 0);
-  flow->mss = packet->is_v6 ? 1220 : 536;
+  flow->mss = sluice_default_mss(packet->is_v6);
   if (bpf_skb_load_bytes(skb, 0, flow->ethernet, sizeof flow->ethernet)) return -1;
-  if (choose_address(flow) || !take_place(flow->ifindex, flows_per_pod)) return -1;
+  if (choose_address(flow) || !take_place(flow->ifindex, config, flow->began_ns)) return -1;
   if (claim_port(flow, tuple)) {
     leave_place(flow->ifindex);
     return -1;

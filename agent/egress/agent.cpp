@@ -165,7 +165,10 @@ Status Agent::open_gate() {
   if (auto done = kernel_->attach_helper(*ifindex); !done) return done;
   auto injector = net::Injector::open(*ifindex);
   if (!injector) return injector.error();
-  if (auto done = kernel_->set_flow_limit(settings_.limits.connections_per_pod); !done) return done;
+  const auto& limits = settings_.limits;
+  const kernel::FlowLimits flow_limits{limits.connections, limits.connections_per_pod, limits.connections_per_second,
+                                       limits.connections_per_second_per_pod};
+  if (auto done = kernel_->set_flow_limits(flow_limits); !done) return done;
   gate_ = std::make_unique<Gate>(node_, desks_.front()->worker, kernel_->flows(), std::move(*injector), [this] {
     boost::asio::post(control_.context(), [this] { note("gateways", set_gateways()); });
   });

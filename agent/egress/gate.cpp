@@ -5,9 +5,13 @@
 #include <algorithm>
 #include <boost/asio/post.hpp>
 #include <chrono>
+#include <iterator>
+#include <unordered_set>
 
 #include "base/clock.h"
 #include "base/spread.h"
+#include "egress/audit_id.h"
+#include "egress/flow_frames.h"
 #include "egress/gate_ports.h"
 #include "egress/way.h"
 #include "policy/reason.h"
@@ -21,40 +25,26 @@ constexpr std::size_t served_at_once = 128;
 constexpr std::chrono::milliseconds tick_time{20};
 constexpr std::uint64_t sweep_time_ns = 100'000'000;  // while something is undecided
 constexpr std::uint64_t slow_sweep_time_ns = 1'000'000'000;
-constexpr std::uint64_t sweep_share = 50;  // one part of so many
+constexpr std::uint64_t sweep_share = 100;  // one part of so many
 constexpr std::uint64_t allowed_ns = 30'000'000'000;
 constexpr std::uint64_t linger_ns = 2'000'000'000;  // for late packets of what has ended
+constexpr std::uint64_t fresh_ns = 1'000'000'000;
+constexpr std::uint64_t past_ns = 120'000'000'000;  // after which nothing is undecided that a predecessor has seen
 
 std::uint64_t nanoseconds(std::chrono::milliseconds time) {
   return static_cast<std::uint64_t>(std::chrono::nanoseconds(time).count());
-}
-
-std::string_view close_reason(kernel::FlowEnd end) {
-  switch (end) {
-    case kernel::FlowEnd::finished:
-      return "finished";
-    case kernel::FlowEnd::upstream_reset:
-      return "upstream_reset";
-    case kernel::FlowEnd::cut:
-      return "policy_not_ready";
-    default:
-      return "client_reset";
-  }
-}
-
-bool was_judged(const kernel::Flow& flow) {
-  return flow.audit != kernel::AuditId{};
 }
 
 }  // namespace
 
 Gate::Gate(const Node& node, serving::Worker& worker, kernel::Flows& flows, net::Injector injector,
            std::function<void()> gateway_failed)
-    : desk_{node, flows, injector_, nullptr, nullptr},
+    : desk_{node, flows, injector_, Turn(flows, node.recorder), {}, {}, nullptr, nullptr},
       worker_(worker),
       injector_(std::move(injector)),
       gateway_failed_(std::move(gateway_failed)),
       clock_(worker.context()) {
+  take_over();
   readable_.emplace(worker.context(), flows.upcalls_fd(), [this] { read(); });
   tick();
 }
@@ -63,6 +53,13 @@ void Gate::set_pods(std::shared_ptr<const identity::PodTable> pods) {
   boost::asio::post(worker_.context(), [this, pods = std::move(pods)]() mutable {
     const bool first = desk_.pods == nullptr;
     desk_.pods = std::move(pods);
+    std::set<unsigned> interfaces;
+    for (const auto& pod : desk_.pods->pods()) interfaces.insert(pod.ifindex);
+    std::set<unsigned> gone;
+    std::set_difference(interfaces_.begin(), interfaces_.end(), interfaces.begin(), interfaces.end(),
+                        std::inserter(gone, gone.begin()));
+    interfaces_ = std::move(interfaces);
+    if (!gone.empty()) cut_orphans(gone);
     if (first) recheck();
   });
 }
@@ -81,12 +78,10 @@ void Gate::read() {
 
 // Each pod's wait for themselves: who sends much waits long.
 void Gate::take(const kernel::Upcall& upcall) {
-  auto& queue = queues_[upcall.ifindex];
-  if (queue.waiting.size() >= waiting_per_pod) return;
-  queue.waiting.push_back({upcall.kind, upcall.key, {upcall.frame.begin(), upcall.frame.end()}});
-  if (queue.in_turn) return;
-  queue.in_turn = true;
-  turns_.push_back(upcall.ifindex);
+  auto& queue = queues_[upcall.flow.ifindex];
+  if (queue.size() >= waiting_per_pod) return;
+  if (queue.empty()) turns_.push_back(upcall.flow.ifindex);
+  queue.push_back({upcall, {upcall.frame.begin(), upcall.frame.end()}});
 }
 
 void Gate::serve_soon() {
@@ -103,130 +98,177 @@ void Gate::serve() {
     const auto ifindex = turns_.front();
     turns_.pop_front();
     auto& queue = queues_[ifindex];
-    const auto held = std::move(queue.waiting.front());
-    queue.waiting.pop_front();
-    if (queue.waiting.empty()) {
+    auto waiting = std::move(queue.front());
+    queue.pop_front();
+    if (queue.empty()) {
       queues_.erase(ifindex);
     } else {
       turns_.push_back(ifindex);
     }
-    handle(held);
+    waiting.upcall.frame = waiting.frame;
+    handle(waiting.upcall);
   }
+  finish_turn();
   serve_soon();
 }
 
-GatedCall* Gate::find_call(const kernel::FlowKey& key) {
-  if (const auto known = calls_.find(key.id); known != calls_.end()) return known->second.get();
-  const auto flow = desk_.flows.find(key);
-  if (!flow || (flow->state != kernel::FlowState::held && flow->state != kernel::FlowState::allowed &&
-                flow->state != kernel::FlowState::opening)) {
-    return nullptr;
+void Gate::finish_turn() {
+  desk_.turn.commit();
+  for (const auto id : handled_) {
+    const auto call = calls_.find(id);
+    if (call != calls_.end() && call->second->is_done()) calls_.erase(call);
   }
-  return calls_.emplace(key.id, std::make_unique<GatedCall>(desk_, *flow)).first->second.get();
+  handled_.clear();
 }
 
-void Gate::finish_if_done(std::uint64_t id) {
-  const auto call = calls_.find(id);
-  if (call != calls_.end() && call->second->is_done()) calls_.erase(call);
+GatedCall* Gate::find_call(const kernel::Upcall& upcall) {
+  const auto id = upcall.flow.key.id;
+  handled_.push_back(id);
+  if (const auto known = calls_.find(id); known != calls_.end()) {
+    // What comes after a verdict finds it carried out.
+    if (known->second->is_judged()) desk_.turn.commit();
+    return known->second.get();
+  }
+  // Not an old one that has waited, and ended meanwhile.
+  const bool fresh = upcall.first && monotonic_ns() - upcall.flow.began_ns < fresh_ns;
+  if (fresh) return calls_.emplace(id, std::make_unique<GatedCall>(desk_, upcall.flow, true)).first->second.get();
+  // Has it been judged since?
+  const auto flow = desk_.flows.find(upcall.flow.key);
+  if (!flow || flow->state > kernel::FlowState::allowed) return nullptr;
+  return calls_.emplace(id, std::make_unique<GatedCall>(desk_, *flow, false)).first->second.get();
 }
 
-void Gate::handle(const Held& held) {
-  switch (held.kind) {
+void Gate::handle(const kernel::Upcall& upcall) {
+  switch (upcall.kind) {
     case kernel::UpcallKind::held:
+      if (auto* call = find_call(upcall)) call->take(upcall);
+      return;
     case kernel::UpcallKind::ask:
-      if (auto* call = find_call(held.key)) {
-        held.kind == kernel::UpcallKind::held ? call->take(held.frame) : call->ask(held.frame);
-        finish_if_done(held.key.id);
-      }
+      if (auto* call = find_call(upcall)) call->ask(upcall);
       return;
     case kernel::UpcallKind::refused:
-      return handle_refused(held.key);
-    case kernel::UpcallKind::ended:
-      return end(held.key);
+      return handle_refused(upcall);
+    case kernel::UpcallKind::ended: {
+      if (upcall.flow.state == kernel::FlowState::ended) return end(upcall.flow);
+      // Another connection took its place: its last totals are kept for whoever comes first.
+      desk_.turn.commit();
+      if (const auto flow = desk_.flows.find(upcall.flow.key)) end(*flow);
+      return;
+    }
     case kernel::UpcallKind::late:
-      return handle_late(held.key);
+      return handle_late(upcall);
   }
 }
 
 void Gate::note_failure(const kernel::Flow& flow) {
-  const auto index = gateway_index(flow.gateway_number);
-  const auto& gateways = desk_.node.settings.egress.gateways;
-  if (index >= gateways.size()) return;
-  const auto& addresses = gateways[index].addresses;
-  for (std::size_t place = 0; place < addresses.size(); ++place) {
-    if (addresses[place].address != flow.gateway.address) continue;
-    if (addresses[place].port != 0 && addresses[place].port != flow.gateway.port) continue;
-    desk_.node.gateways.failed(index, place, monotonic_ns());
-  }
+  desk_.node.gateways.failed(gateway_index(flow.gateway_number), flow.gateway, monotonic_ns());
   gateway_failed_();
 }
 
-void Gate::handle_refused(const kernel::FlowKey& key) {
-  const auto flow = desk_.flows.find(key);
-  if (!flow || flow->state != kernel::FlowState::opening) return;
-  note_failure(*flow);
-  if (auto* call = find_call(key)) call->dial_next("connection refused");
-  finish_if_done(key.id);
+void Gate::handle_refused(const kernel::Upcall& upcall) {
+  auto* call = find_call(upcall);
+  if (call == nullptr) return;
+  note_failure(upcall.flow);
+  call->dial_next("connection refused");
 }
 
-void Gate::handle_late(const kernel::FlowKey& key) {
-  const auto flow = desk_.flows.find(key);
-  if (!flow) return;
+void Gate::handle_late(const kernel::Upcall& upcall) {
   const auto& limits = desk_.node.settings.limits;
-  switch (flow->state) {
-    case kernel::FlowState::opening: {
-      auto* call = find_call(key);
-      if (call == nullptr || monotonic_ns() - call->dialled_ns() < nanoseconds(limits.connect_timeout)) return;
-      note_failure(*flow);
-      call->dial_next("connection timed out");
-      return finish_if_done(key.id);
-    }
+  const auto& seen = upcall.flow;
+  if (seen.state == kernel::FlowState::denied || seen.state == kernel::FlowState::ended) {
+    desk_.turn.commit();
+    const auto flow = desk_.flows.find(seen.key);
+    if (flow && flow->state == seen.state && !flow->recorded) end(*flow);
+    return;
+  }
+  if (seen.state == kernel::FlowState::open) {
+    const bool unanswered = seen.bytes_received == 0 && seen.note == static_cast<std::uint8_t>(Sniffed::tls);
+    return cut(seen, unanswered ? Cut::no_answer : Cut::idle);
+  }
+  auto* call = find_call(upcall);
+  if (call == nullptr) return;
+  switch (seen.state) {
+    case kernel::FlowState::opening:
+      if (monotonic_ns() - call->dialled_ns() < nanoseconds(limits.connect_timeout)) return;
+      note_failure(seen);
+      return call->dial_next("connection timed out");
     case kernel::FlowState::held:
-      if (auto* call = find_call(key)) call->time_out();
-      return finish_if_done(key.id);
+      return call->time_out();
     case kernel::FlowState::allowed:
-      if (auto* call = find_call(key)) call->refuse_gateway("it does not acknowledge");
-      return finish_if_done(key.id);
-    case kernel::FlowState::open:
-      return cut(*flow, flow->bytes_received == 0 && flow->note == static_cast<std::uint8_t>(Sniffed::tls) ? "no_answer"
-                                                                                                           : "idle");
-    case kernel::FlowState::ended:
-      return end(key);
+      return call->refuse_gateway("it does not acknowledge");
     default:
       return;
   }
 }
 
-void Gate::end(const kernel::FlowKey& key) {
-  const auto call = calls_.find(key.id);
-  const auto flow = desk_.flows.find(key);
-  if (flow && flow->state == kernel::FlowState::ended) {
-    if (was_judged(*flow)) {
-      record_end(*flow, close_reason(flow->end));
-    } else if (call != calls_.end()) {
-      call->second->end(*flow);
-    } else {
-      GatedCall(desk_, *flow).end(*flow);
-    }
-    if (call != calls_.end()) desk_.flows.drop_promise(key.id);
-    desk_.flows.collect(*flow);
+// `flow` has ended, was replaced, or was denied by a predecessor that did not record it.
+void Gate::end(const kernel::Flow& flow) {
+  if (const auto call = calls_.find(flow.key.id); call != calls_.end()) {
+    if (call->second->is_judged()) desk_.turn.commit();
+    call->second->end(flow);
+    calls_.erase(call);
+    return;
   }
-  if (call != calls_.end()) calls_.erase(call);
+  if (flow.state == kernel::FlowState::denied) return end_denied(flow);
+  if (!flow.was_allowed) return GatedCall(desk_, flow, false).end(flow);
+  if (desk_.past.ended(flow.audit)) return desk_.turn.close(flow.key, std::nullopt);
+  desk_.turn.close(flow.key, close_record(desk_, flow, close_reason(flow.end)));
 }
 
-void Gate::record_end(const kernel::Flow& flow, std::string_view why) {
-  auto record = record_of(desk_, flow);
-  record.event = observe::Event::close;
-  record.close_reason = why;
-  desk_.node.recorder.closed(record);
+void Gate::end_denied(const kernel::Flow& flow) {
+  if (desk_.past.ended(flow.audit)) return desk_.turn.close(flow.key, std::nullopt);
+  auto record = close_record(desk_, flow, name_of(flow.why));
+  if (!flow.was_allowed && !desk_.past.opened(flow.audit)) {
+    record.event = observe::Event::deny;
+    record.verdict = observe::Decision::deny;
+    record.reason = static_cast<Reason>(flow.why);
+    record.close_reason.clear();
+  }
+  desk_.turn.close(flow.key, std::move(record));
 }
 
-void Gate::cut(const kernel::Flow& flow, std::string_view why) {
-  if (!desk_.flows.deny(flow.key)) return;  // it has ended by itself
+void Gate::cut(const kernel::Flow& flow, Cut why) {
+  kernel::Verdict verdict{kernel::Verdict::Kind::deny, flow.key};
+  verdict.why = static_cast<std::uint8_t>(why);
+  if (!desk_.flows.judge(verdict)) return;  // it has ended by itself
   desk_.flows.drop_promise(flow.key.id);
-  record_end(flow, why);
-  reset_gateway(desk_, flow);
-  reset_pod(desk_, flow);
+  calls_.erase(flow.key.id);
+  const auto last = desk_.flows.find(flow.key).value_or(flow);
+  desk_.turn.close(flow.key, close_record(desk_, last, name_of(verdict.why)));
+  reset_gateway(injector_, last);
+  reset_pod(injector_, last);
+}
+
+// What a predecessor was about to do, and for which nobody sends any more.
+void Gate::take_over() {
+  past_until_ns_ = monotonic_ns() + past_ns;
+  const auto promised = desk_.flows.promised_ids();
+  const auto flows = desk_.flows.all();
+  const auto replaced = desk_.flows.replaced();
+  if (flows.empty() && replaced.empty() && promised.empty()) return;
+  desk_.past.read(desk_.node.recorder);
+  std::unordered_set<std::uint64_t> ids;
+  for (const auto& flow : flows) ids.insert(flow.key.id);
+  for (const auto& flow : replaced) ids.insert(flow.key.id);
+  for (const auto id : promised) {
+    if (!ids.contains(id)) desk_.flows.drop_promise(id);
+  }
+  const auto is_open = [this](const kernel::Flow& flow) {
+    const bool over = flow.recorded || flow.state == kernel::FlowState::collected;
+    return flow.was_allowed && !over && !desk_.past.ended(flow.audit);
+  };
+  const auto open =
+      std::count_if(flows.begin(), flows.end(), is_open) + std::count_if(replaced.begin(), replaced.end(), is_open);
+  desk_.node.recorder.found_open(static_cast<std::size_t>(open));
+}
+
+// Nobody is left to be told.
+void Gate::cut_orphans(const std::set<unsigned>& gone) {
+  for (const auto& flow : desk_.flows.all()) {
+    const bool judged = flow.state == kernel::FlowState::allowed || flow.state == kernel::FlowState::open;
+    if (judged && gone.contains(flow.ifindex)) cut(flow, Cut::pod_gone);
+  }
+  finish_turn();
 }
 
 bool Gate::is_still_allowed(const kernel::Flow& flow) const {
@@ -250,19 +292,18 @@ void Gate::recheck() {
   for (const auto& flow : desk_.flows.all()) {
     const bool judged = flow.state == kernel::FlowState::allowed || flow.state == kernel::FlowState::open;
     if (!judged || is_still_allowed(flow)) continue;
-    cut(flow, to_string(Reason::policy_changed));
-    calls_.erase(flow.key.id);
+    cut(flow, cut_for(Reason::policy_changed));
     ++count;
   }
+  finish_turn();
   if (count != 0) spdlog::info("policy changed: {} connections of the gate cut", count);
 }
 
 void Gate::tick() {
   const auto now_ns = monotonic_ns();
-  for (auto call = calls_.begin(); call != calls_.end();) {
-    call->second->keep_going(now_ns);
-    call = call->second->is_done() ? calls_.erase(call) : std::next(call);
-  }
+  for (const auto& [id, call] : calls_) call->keep_going(now_ns);
+  desk_.turn.commit();
+  std::erase_if(calls_, [](const auto& one) { return one.second->is_done(); });
   if (now_ns >= next_sweep_ns_) sweep(now_ns);
   clock_.expires_after(tick_time);
   clock_.async_wait([this](const boost::system::error_code& error) {
@@ -280,12 +321,22 @@ void Gate::sweep(std::uint64_t now_ns) {
   patience.answer = nanoseconds(limits.answer_timeout);
   patience.ended = linger_ns;
   const auto swept = desk_.flows.sweep(now_ns, patience);
-  for (const auto& flow : desk_.flows.replaced()) end(flow.key);
+  for (const auto& flow : desk_.flows.replaced()) end(flow);
+  finish_turn();
+  if (now_ns >= past_until_ns_) desk_.past.forget();
+  if (desk_.flows.has_many_hosts()) forget_hosts();
   // However many flows there are, looking at them takes a bounded share of the time.
   const auto ended_ns = monotonic_ns();
   const auto pause_ns =
       std::max(swept.undecided != 0 ? sweep_time_ns : slow_sweep_time_ns, (ended_ns - now_ns) * sweep_share);
   next_sweep_ns_ = ended_ns + pause_ns;
+}
+
+void Gate::forget_hosts() {
+  std::unordered_set<std::uint64_t> used;
+  for (const auto& flow : desk_.flows.all()) used.insert(flow.host);
+  for (const auto& flow : desk_.flows.replaced()) used.insert(flow.host);
+  desk_.flows.forget_hosts_without(used);
 }
 
 std::vector<serving::Flow> Gate::flows(const kernel::Flows& flows, const identity::PodTable& pods) {

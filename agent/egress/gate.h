@@ -9,11 +9,14 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <unordered_map>
 #include <vector>
 
+#include "egress/cut.h"
+#include "egress/gate_desk.h"
 #include "egress/gated_call.h"
 #include "egress/node.h"
 #include "identity/pod.h"
@@ -42,32 +45,30 @@ class Gate {
   static std::vector<serving::Flow> flows(const kernel::Flows& flows, const identity::PodTable& pods);
 
  private:
-  struct Held {
-    kernel::UpcallKind kind;
-    kernel::FlowKey key;
+  // An upcall that waits for its turn, with its frame.
+  struct Waiting {
+    kernel::Upcall upcall;
     std::vector<std::uint8_t> frame;
-  };
-  // Upcalls of one pod's interface that wait for their turn.
-  struct Queue {
-    std::deque<Held> waiting;
-    bool in_turn = false;
   };
 
   void read();
   void take(const kernel::Upcall& upcall);
   void serve_soon();
   void serve();
-  void handle(const Held& held);
-  void handle_late(const kernel::FlowKey& key);
-  void handle_refused(const kernel::FlowKey& key);
-  GatedCall* find_call(const kernel::FlowKey& key);
-  void finish_if_done(std::uint64_t id);
-  void end(const kernel::FlowKey& key);
-  void record_end(const kernel::Flow& flow, std::string_view why);
-  void cut(const kernel::Flow& flow, std::string_view why);
+  void handle(const kernel::Upcall& upcall);
+  void handle_late(const kernel::Upcall& upcall);
+  void handle_refused(const kernel::Upcall& upcall);
+  GatedCall* find_call(const kernel::Upcall& upcall);
+  void finish_turn();
+  void end(const kernel::Flow& flow);
+  void end_denied(const kernel::Flow& flow);
+  void cut(const kernel::Flow& flow, Cut why);
   void recheck();
+  void cut_orphans(const std::set<unsigned>& gone);
   bool is_still_allowed(const kernel::Flow& flow) const;
   void note_failure(const kernel::Flow& flow);
+  void take_over();
+  void forget_hosts();
 
   void tick();
   void sweep(std::uint64_t now_ns);
@@ -78,11 +79,14 @@ class Gate {
   std::function<void()> gateway_failed_;
   boost::asio::steady_timer clock_;
   std::optional<serving::FdWatch> readable_;
-  std::unordered_map<unsigned, Queue> queues_;
-  std::deque<unsigned> turns_;  // interfaces with waiting upcalls, each once
+  std::unordered_map<unsigned, std::deque<Waiting>> queues_;  // of each pod's interface that has any
+  std::deque<unsigned> turns_;                                // these interfaces
   bool serving_ = false;
   std::unordered_map<std::uint64_t, std::unique_ptr<GatedCall>> calls_;
+  std::vector<std::uint64_t> handled_;  // flows of this turn
+  std::set<unsigned> interfaces_;       // of pods
   std::uint64_t next_sweep_ns_ = 0;
+  std::uint64_t past_until_ns_ = 0;
 };
 
 }  // namespace sluice::egress

@@ -6,13 +6,13 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "egress/gate_desk.h"
 #include "egress/held_stream.h"
-#include "egress/node.h"
 #include "identity/pod.h"
 #include "kernel/flows.h"
-#include "net/injection.h"
 #include "observe/audit.h"
 #include "policy/snapshot.h"
 #include "relay/first_bytes.h"
@@ -21,31 +21,22 @@
 
 namespace sluice::egress {
 
-// What the connections of the gate share. It belongs to one thread.
-struct GateDesk {
-  const Node& node;
-  kernel::Flows& flows;
-  net::Injector& injector;
-  std::shared_ptr<const Snapshot> snapshot;  // null until the first policy came
-  std::shared_ptr<const identity::PodTable> pods;
-};
+// The last record of a flow that was judged, from what the kernel keeps of it: without what only its open record says.
+observe::Record close_record(const GateDesk& desk, const kernel::Flow& flow, std::string_view why);
+// Why a flow ended by itself.
+std::string_view close_reason(kernel::FlowEnd end);
 
-// Sends RST for a flow, with the numbers that each side expects.
-void reset_gateway(GateDesk& desk, const kernel::Flow& flow);
-void reset_pod(GateDesk& desk, const kernel::Flow& flow);
-
-// The record of a flow that was judged, from what the kernel keeps of it: without what only its open record says.
-observe::Record record_of(const GateDesk& desk, const kernel::Flow& flow);
-std::string format_audit_id(const kernel::AuditId& id);
-
-class GatedCall {
+class GatedCall final : private Judged {
  public:
-  GatedCall(GateDesk& desk, const kernel::Flow& flow);
+  // `first`: nobody has seen anything of it. Else a predecessor may have judged it, and been interrupted.
+  GatedCall(GateDesk& desk, const kernel::Flow& flow, bool first);
+  GatedCall(const GatedCall&) = delete;
+  GatedCall& operator=(const GatedCall&) = delete;
 
-  // A frame of it that was held. What is not TCP of it is ignored.
-  void take(ByteSpan frame);
+  // A frame of it that was held, as part of `upcall`. What is not TCP of it is ignored.
+  void take(const kernel::Upcall& upcall);
   // Its handshake is complete.
-  void ask(ByteSpan frame);
+  void ask(const kernel::Upcall& upcall);
   // The address that was tried does not answer: another one is, a bounded number of times, or the call is denied. The
   // time of the last try is dialled_ns().
   void dial_next(std::string_view failure);
@@ -53,33 +44,42 @@ class GatedCall {
   // Denied for want of time, or of a gateway.
   void time_out();
   void refuse_gateway(std::string_view detail);
-  // It is over without a verdict.
+  // It is over, as `flow` says.
   void end(const kernel::Flow& flow);
 
   // Looks whether the gateway has everything, and sends again what it does not acknowledge in time; a pod that has sent
   // what its window allows and waits is told that it came. To be called every few milliseconds.
   void keep_going(std::uint64_t now_ns);
+  // Its verdict is carried out at the end of the turn; until then nothing may be asked of it.
+  bool is_judged() const { return phase_ == Phase::judged; }
   // Nothing is left to do for it.
   bool is_done() const { return phase_ == Phase::done; }
 
  private:
-  enum class Phase : std::uint8_t { holding, sending, done };
+  enum class Phase : std::uint8_t {
+    holding,
+    judged,
+    sending,  // what was approved
+    ending,   // it ended before its verdict stood: the kernel tells of it
+    done,
+  };
 
+  void take_over();
   bool identify();
-  void take_promise();
-  void refresh();
+  bool meet(const kernel::Upcall& upcall);
+  void send_promised();
   void look();
   void judge(Sniffed sniffed);
-  void note_success(std::size_t gateway);
   std::optional<serving::Refusal> decide(Sniffed sniffed);
   std::optional<serving::Refusal> allow(Sniffed sniffed);
-  void deny(Sniffed sniffed, const serving::Refusal& refusal);
-  void answer_pod(Sniffed sniffed, const serving::Refusal& refusal);
-  void record_denied(const serving::Refusal& refusal);
-  void note(const relay::FirstBytes& first);
+  void deny(Sniffed sniffed, serving::Refusal refusal);
+  void settled(Settled how) override;
+  void settle_allowed(Settled how);
+  void settle_denied(Settled how);
+  void answer();
+  observe::Record deny_record() const;
   void inject();
   void acknowledge();
-  void send(wire::TcpSegment segment);
 
   GateDesk& desk_;
   kernel::Flow flow_;
@@ -87,6 +87,7 @@ class GatedCall {
   wire::TcpSegment newest_;  // of the pod, without payload: its numbers, options and addresses
   bool seen_ = false;        // newest_ is there
   bool fin_ = false;         // the pod has ended its half
+  bool opened_ = false;      // its open record is written
   std::size_t looked_at_ = 0;
   Phase phase_ = Phase::holding;
   observe::Record record_;
@@ -94,6 +95,9 @@ class GatedCall {
   std::string pod_namespace_;
   const Labels* pod_labels_ = nullptr;
   std::shared_ptr<const identity::PodTable> pods_;  // keeps pod_labels_
+  std::optional<kernel::Owner> owner_;
+  Sniffed sniffed_ = Sniffed::none;          // as what it was judged
+  std::optional<serving::Refusal> refusal_;  // how it was judged
   std::vector<std::uint8_t> header_;
   std::size_t approved_ = 0;      // bytes of the stream
   std::uint32_t acknowledged_;    // to the pod, of what is held

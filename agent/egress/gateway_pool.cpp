@@ -74,6 +74,23 @@ void GatewayPool::failed(std::size_t gateway, std::size_t address, std::uint64_t
   state.ejected_until_ns.store(now_ns + nanoseconds(settings_.health.ejection));
 }
 
+void GatewayPool::succeeded(std::size_t gateway, const Endpoint& endpoint) {
+  if (const auto place = place_of(gateway, endpoint)) succeeded(gateway, *place);
+}
+
+void GatewayPool::failed(std::size_t gateway, const Endpoint& endpoint, std::uint64_t now_ns) {
+  if (const auto place = place_of(gateway, endpoint)) failed(gateway, *place, now_ns);
+}
+
+std::optional<std::size_t> GatewayPool::place_of(std::size_t gateway, const Endpoint& endpoint) const {
+  if (gateway >= settings_.gateways.size()) return std::nullopt;
+  const auto& addresses = settings_.gateways[gateway].addresses;
+  const auto found = std::find_if(addresses.begin(), addresses.end(), [&](const Endpoint& one) {
+    return one.address == endpoint.address && (one.port == 0 || one.port == endpoint.port);
+  });
+  return found == addresses.end() ? std::nullopt : std::optional<std::size_t>(found - addresses.begin());
+}
+
 std::vector<std::string> GatewayPool::wrong(std::uint64_t now_ns) const {
   std::vector<std::string> lines;
   for (std::size_t gateway = 0; gateway < gateways_.size(); ++gateway) {

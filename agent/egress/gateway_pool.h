@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -29,6 +30,10 @@ class GatewayPool {
   void succeeded(std::size_t gateway, std::size_t address);
   void failed(std::size_t gateway, std::size_t address, std::uint64_t now_ns);
 
+  // The same for whoever knows where it was dialled only. What is no address of that gateway (any more) is ignored.
+  void succeeded(std::size_t gateway, const Endpoint& endpoint);
+  void failed(std::size_t gateway, const Endpoint& endpoint, std::uint64_t now_ns);
+
   // One line for each address that is left out now.
   std::vector<std::string> wrong(std::uint64_t now_ns) const;
 
@@ -37,6 +42,9 @@ class GatewayPool {
     std::atomic<std::uint32_t> failures{0};          // in a row
     std::atomic<std::uint64_t> ejected_until_ns{0};  // 0: in use
   };
+
+  // Its place among the gateway's addresses.
+  std::optional<std::size_t> place_of(std::size_t gateway, const Endpoint& endpoint) const;
 
   const settings::Egress& settings_;
   std::vector<std::vector<std::unique_ptr<Address>>> gateways_;

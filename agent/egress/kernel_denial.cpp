@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <netinet/in.h>
 
+#include "serving/facts.h"
+
 namespace sluice::egress {
 namespace {
 
@@ -31,9 +33,7 @@ observe::Record make_record(unsigned ifindex, Reason reason, bool passed, const 
   record.verdict = passed ? observe::Decision::would_deny : observe::Decision::deny;
   record.reason = reason;
   record.datapath = "kernel";
-  if (const auto* pod = pods.by_interface(ifindex)) {
-    record.pod = observe::PodFacts{pod->namespace_name, pod->name, pod->uid, pod->service_account};
-  }
+  if (const auto* pod = pods.by_interface(ifindex)) record.pod = serving::pod_facts(*pod);
   return record;
 }
 

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "egress/audit_mode.h"
 #include "identity/process.h"
+#include "serving/facts.h"
 #include "tls/stream.h"
 
 namespace sluice::egress {
@@ -42,13 +43,12 @@ bool OutboundCall::identify() {
   // The listener is transparent: our end of the connection has the address that the pod dialled.
   record_.destination = net::to_endpoint(client_->socket().local_endpoint(error));
   if (error || !record_.source) return false;
-  auto process = identity::take_process(node_.kernel, *record_.source, *record_.destination);
-  record_.process = {process.pid, std::move(process.comm), std::move(process.exe), process.cgroup_id};
+  record_.process = serving::process_facts(identity::take_process(node_.kernel, *record_.source, *record_.destination));
   const auto* pod = pods_->by_address(record_.source->address);
   if (!pod) return false;
   pod_namespace_ = pod->namespace_name;
   pod_labels_ = &pod->labels;
-  record_.pod = observe::PodFacts{pod->namespace_name, pod->name, pod->uid, pod->service_account};
+  record_.pod = serving::pod_facts(*pod);
   audit_only_ = is_audited(node_.settings.egress, pod_namespace_);
   return true;
 }
@@ -74,9 +74,7 @@ std::optional<Refusal> OutboundCall::judge_and_route(Sniffed sniffed) {
   snapshot_ = worker_.snapshot();
   verdict_ = judge(snapshot_.get(), sniffed);
   if (!verdict_.allowed()) return Refusal{verdict_.reason, {}};
-  if (record_.ech && node_.settings.egress.ech == settings::EchPolicy::deny) {
-    return Refusal{Reason::ech_not_allowed, "the ClientHello is encrypted: only its outer name is known"};
-  }
+  if (auto refused = refuse_ech(record_.ech, node_.settings.egress)) return refused;
   chosen_ = egress::find_way(*snapshot_, request(sniffed), verdict_, caller(), node_.settings.egress);
   if (const auto* none = std::get_if<NoWay>(&chosen_)) return Refusal{Reason::no_gateway_route, none->detail};
   if (const auto* by_gateway = std::get_if<ByGateway>(&chosen_)) {

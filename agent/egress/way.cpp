@@ -63,4 +63,9 @@ Way choose_way(const Route& route, const Request& request, const Verdict& verdic
   return NoWay{fmt::format("{} leads to {}, which is no gateway in egress.gateways", route.rule, destination.host)};
 }
 
+std::optional<serving::Refusal> refuse_ech(bool ech, const settings::Egress& settings) {
+  if (!ech || settings.ech != settings::EchPolicy::deny) return std::nullopt;
+  return serving::Refusal{Reason::ech_not_allowed, "the ClientHello is encrypted: only its outer name is known"};
+}
+
 }  // namespace sluice::egress

@@ -3,10 +3,12 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <variant>
 
 #include "policy/snapshot.h"
+#include "serving/upstreams.h"
 #include "settings/settings.h"
 
 namespace sluice::egress {
@@ -35,5 +37,8 @@ Way choose_way(const Route& route, const Request& request, const Verdict& verdic
 // begun for the call, which gateways do.
 Way find_way(const Snapshot& snapshot, const Request& request, const Verdict& verdict, const Snapshot::Caller& caller,
              const settings::Egress& settings);
+
+// Why a call whose ClientHello is encrypted, if `ech`, is none to forward.
+std::optional<serving::Refusal> refuse_ech(bool ech, const settings::Egress& settings);
 
 }  // namespace sluice::egress

@@ -8,6 +8,9 @@
 namespace sluice::identity {
 namespace {
 
+constexpr std::size_t max_known = 1024;
+constexpr std::uint64_t believed_ns = 1'000'000'000;
+
 std::string read_exe(std::int32_t pid) {
   std::array<char, 4096> target;
   const auto size = ::readlink(fmt::format("/proc/{}/exe", pid).c_str(), target.data(), target.size());
@@ -19,6 +22,15 @@ std::string read_exe(std::int32_t pid) {
 Process describe_process(const std::optional<kernel::Owner>& owner) {
   if (!owner) return {};
   return {owner->pid, owner->comm, read_exe(owner->pid), owner->cgroup_id};
+}
+
+Process ProcessCache::describe(const std::optional<kernel::Owner>& owner, std::uint64_t now_ns) {
+  if (!owner) return {};
+  if (by_pid_.size() >= max_known) by_pid_.clear();
+  auto& known = by_pid_[owner->pid];
+  const bool same = known.process.comm == owner->comm && known.process.cgroup_id == owner->cgroup_id;
+  if (!same || now_ns >= known.until_ns) known = {describe_process(owner), now_ns + believed_ns};
+  return known.process;
 }
 
 Process take_process(const kernel::Interception& kernel, const Endpoint& source, const Endpoint& destination) {

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <unordered_map>
 
 #include "base/ip.h"
 #include "kernel/interception.h"
@@ -18,6 +20,19 @@ struct Process {
 
 // `owner` is what the kernel says.
 Process describe_process(const std::optional<kernel::Owner>& owner);
+// The same for many calls of few processes: what /proc said is believed for a second. Belongs to one thread.
+class ProcessCache {
+ public:
+  Process describe(const std::optional<kernel::Owner>& owner, std::uint64_t now_ns);
+
+ private:
+  struct Known {
+    Process process;
+    std::uint64_t until_ns = 0;
+  };
+  std::unordered_map<std::int32_t, Known> by_pid_;
+};
+
 // To be asked once, when the connection is accepted: see kernel::Interception::take_owner.
 Process take_process(const kernel::Interception& kernel, const Endpoint& source, const Endpoint& destination);
 

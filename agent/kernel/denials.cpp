@@ -11,21 +11,16 @@ Endpoint to_endpoint(const sluice_address& address, std::uint16_t port) {
   return {from_kernel(address), port};
 }
 
-std::optional<Owner> to_owner(const std::optional<sluice_process>& process) {
-  if (!process) return std::nullopt;
-  return Owner{.pid = static_cast<std::int32_t>(process->pid),
-               .comm = std::string(process->comm, ::strnlen(process->comm, sizeof process->comm)),
-               .cgroup_id = process->cgroup_id};
-}
-
 }  // namespace
 
 std::optional<Owner> find_owner(const Tables& tables, std::uint64_t cookie) {
-  return cookie != 0 ? to_owner(tables.processes.find(cookie)) : std::nullopt;
+  const auto process = cookie != 0 ? tables.processes.find(cookie) : std::nullopt;
+  return process ? to_owner(*process) : std::nullopt;
 }
 
 std::optional<Owner> take_owner(const Tables& tables, std::uint64_t cookie) {
-  return cookie != 0 ? to_owner(tables.processes.take(cookie)) : std::nullopt;
+  const auto process = cookie != 0 ? tables.processes.take(cookie) : std::nullopt;
+  return process ? to_owner(*process) : std::nullopt;
 }
 
 Result<std::unique_ptr<Denials>> Denials::open(const Tables& tables, const bpf_map* events) {

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <netinet/in.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -40,6 +41,8 @@ Flow to_flow(const FlowKey& key, const sluice_flow& from) {
   flow.state = static_cast<FlowState>(from.state & 0xff);
   flow.end = static_cast<FlowEnd>(from.end);
   flow.client_fin = (from.flags & SLUICE_FLOW_POD_FIN) != 0;
+  flow.was_allowed = (from.flags & SLUICE_FLOW_WAS_ALLOWED) != 0;
+  flow.recorded = (from.flags & SLUICE_FLOW_RECORDED) != 0;
   flow.ifindex = from.ifindex;
   flow.gateway = {from_kernel(from.gateway), from.gateway_port};
   flow.source_port = from.source_port;
@@ -48,6 +51,7 @@ Flow to_flow(const FlowKey& key, const sluice_flow& from) {
   flow.audit = {from.audit[0], from.audit[1]};
   flow.host = from.host;
   flow.note = from.sniffed;
+  flow.why = from.why;
   flow.began_ns = from.began_ns;
   flow.seen_ns = from.seen_ns;
   flow.bytes_sent = from.bytes_sent;
@@ -64,15 +68,43 @@ Flow to_flow(const FlowKey& key, const sluice_flow& from) {
   return flow;
 }
 
-// What a program that the agent runs itself returns; negative: it could not be run.
+// Runs a program of the agent's own; what it writes to its arguments comes back in them.
 template <typename Args>
-int run(int program, Args& args) {
+bool run(int program, Args& args) {
   bpf_test_run_opts options{};
   options.sz = sizeof options;
   options.ctx_in = &args;
   options.ctx_size_in = sizeof args;
-  if (::bpf_prog_test_run_opts(program, &options) != 0) return -1;
-  return static_cast<int>(options.retval);
+  return ::bpf_prog_test_run_opts(program, &options) == 0;
+}
+
+std::uint8_t state_of(Verdict::Kind kind) {
+  switch (kind) {
+    case Verdict::Kind::allow:
+      return SLUICE_FLOW_ALLOWED;
+    case Verdict::Kind::deny:
+      return SLUICE_FLOW_DENIED;
+    case Verdict::Kind::reroute:
+      return SLUICE_FLOW_OPENING;
+    case Verdict::Kind::collect:
+      break;
+  }
+  return SLUICE_FLOW_COLLECTED;
+}
+
+sluice_verdict to_kernel(const Verdict& verdict) {
+  sluice_verdict entry{};
+  entry.flow_id = verdict.key.id;
+  entry.tuple = to_tuple(verdict.key);
+  entry.audit[0] = verdict.audit[0];
+  entry.audit[1] = verdict.audit[1];
+  entry.host = verdict.host;
+  entry.approved = verdict.approved;
+  entry.header = verdict.header;
+  entry.sniffed = verdict.note;
+  entry.why = verdict.why;
+  entry.state = state_of(verdict.kind);
+  return entry;
 }
 
 }  // namespace
@@ -92,7 +124,16 @@ Result<std::unique_ptr<Flows>> Flows::open(const gate_bpf& gate) {
   if (!ring) return ring.error();
   std::unique_ptr<Flows> flows(new Flows(gate));
   flows->ring_ = std::move(*ring);
+  void* memory = ::mmap(nullptr, SLUICE_VERDICTS * sizeof(sluice_verdict), PROT_READ | PROT_WRITE, MAP_SHARED,
+                        ::bpf_map__fd(gate.maps.verdicts), 0);
+  if (memory == MAP_FAILED) return Error::from_errno("map the verdicts", errno);
+  flows->verdicts_ = {static_cast<sluice_verdict*>(memory), SLUICE_VERDICTS};
+  for (const auto number : flows->hosts_.keys()) flows->numbers_.emplace(flows->host(number), number);
   return flows;
+}
+
+Flows::~Flows() {
+  if (!verdicts_.empty()) ::munmap(verdicts_.data(), verdicts_.size_bytes());
 }
 
 Status Flows::set_gateway(std::uint32_t number, const std::vector<Endpoint>& addresses) const {
@@ -129,9 +170,9 @@ std::size_t Flows::read_upcalls(std::size_t limit, const std::function<void(cons
     std::memcpy(&upcall, item.data(), sizeof upcall);
     const auto rest = item.subspan(sizeof upcall);
     each(Upcall{.kind = static_cast<UpcallKind>(upcall.kind),
-                .key = to_key(upcall.flow_id, upcall.tuple),
-                .ifindex = upcall.ifindex,
-                .state = static_cast<FlowState>(upcall.state),
+                .first = upcall.first != 0,
+                .flow = to_flow(to_key(id_of(upcall.flow), upcall.tuple), upcall.flow),
+                .owner = to_owner(upcall.process),
                 .frame = rest.first(std::min<std::size_t>(rest.size(), upcall.frame_bytes))});
     return true;
   });
@@ -143,7 +184,7 @@ std::optional<Flow> Flows::find(const FlowKey& key) const {
   const auto replaced = ends_.find(key.id);
   if (!replaced) return std::nullopt;
   auto flow = to_flow(key, *replaced);
-  flow.state = FlowState::ended;
+  if (flow.state != FlowState::denied) flow.state = FlowState::ended;
   if (flow.end == FlowEnd::none) flow.end = FlowEnd::replaced;
   return flow;
 }
@@ -176,46 +217,33 @@ std::vector<Flow> Flows::replaced() const {
   return flows;
 }
 
-bool Flows::judge(const FlowKey& key, sluice_judge_args& args) const {
-  args.flow_id = key.id;
-  args.tuple = to_tuple(key);
-  return run(judge_fd_, args) == 0;
+void Flows::judge(std::span<Verdict> verdicts) const {
+  while (!verdicts.empty()) {
+    const auto count = std::min(verdicts.size(), verdicts_.size());
+    judge_some(verdicts.first(count));
+    verdicts = verdicts.subspan(count);
+  }
 }
 
-bool Flows::allow(const FlowKey& key, const Approval& approval) const {
+void Flows::judge_some(std::span<Verdict> verdicts) const {
+  std::transform(verdicts.begin(), verdicts.end(), verdicts_.begin(),
+                 [](const Verdict& verdict) { return to_kernel(verdict); });
   sluice_judge_args args{};
-  args.audit[0] = approval.audit[0];
-  args.audit[1] = approval.audit[1];
-  args.host = approval.host;
-  args.approved = approval.approved;
-  args.header = approval.header;
-  args.sniffed = approval.note;
-  args.verdict = SLUICE_FLOW_ALLOWED;
-  return judge(key, args);
-}
-
-bool Flows::deny(const FlowKey& key) const {
-  sluice_judge_args args{};
-  args.verdict = SLUICE_FLOW_DENIED;
-  return judge(key, args);
-}
-
-bool Flows::redirect(const FlowKey& key) const {
-  sluice_judge_args args{};
-  args.verdict = SLUICE_FLOW_OPENING;
-  return judge(key, args);
+  args.count = static_cast<std::uint32_t>(verdicts.size());
+  const bool ran = run(judge_fd_, args);
+  for (std::size_t index = 0; index < verdicts.size(); ++index) {
+    auto& verdict = verdicts[index];
+    verdict.done = ran && verdicts_[index].result == SLUICE_JUDGED_DONE;
+    if (verdict.done || verdict.kind != Verdict::Kind::collect) continue;
+    // Another connection has taken its place.
+    verdict.done = ends_.take(verdict.key.id).has_value();
+  }
 }
 
 std::optional<std::vector<std::uint8_t>> Flows::syn(std::uint64_t id) const {
   const auto found = syns_.find(id);
   if (!found || found->bytes > sizeof found->frame) return std::nullopt;
   return std::vector<std::uint8_t>(found->frame, found->frame + found->bytes);
-}
-
-bool Flows::collect(const Flow& flow) const {
-  sluice_judge_args args{};
-  args.verdict = SLUICE_FLOW_COLLECTED;
-  return judge(flow.key, args) || ends_.take(flow.key.id).has_value();
 }
 
 Swept Flows::sweep(std::uint64_t now_ns, const FlowPatience& patience) const {
@@ -227,38 +255,55 @@ Swept Flows::sweep(std::uint64_t now_ns, const FlowPatience& patience) const {
   args.idle_ns = patience.idle;
   args.answer_ns = patience.answer;
   args.ended_ns = patience.ended;
-  // What the program writes to its arguments comes back in them.
-  if (run(sweep_fd_, args) != 0) return {};
+  if (!run(sweep_fd_, args)) return {};
   return {args.late, args.undecided, args.flows};
 }
 
-Status Flows::promise(std::uint64_t id, const Promise& promise) const {
-  if (promise.header.size() > SLUICE_PROMISE_BYTES) {
-    return Error(fmt::format("a header of {} bytes does not fit in map promises", promise.header.size()));
+Status Flows::promise(std::span<const Promise> promises) const {
+  std::vector<std::uint64_t> ids;
+  std::vector<sluice_promise> entries;
+  ids.reserve(promises.size());
+  entries.reserve(promises.size());
+  for (const auto& promise : promises) {
+    if (promise.header.size() > SLUICE_PROMISE_BYTES) {
+      return Error(fmt::format("a header of {} bytes does not fit in map promises", promise.header.size()));
+    }
+    ids.push_back(promise.flow_id);
+    auto& entry = entries.emplace_back();
+    entry.audit[0] = promise.audit[0];
+    entry.audit[1] = promise.audit[1];
+    entry.header = static_cast<std::uint32_t>(promise.header.size());
+    entry.approved = promise.approved;
+    std::copy(promise.digest.begin(), promise.digest.end(), entry.digest);
+    std::copy(promise.header.begin(), promise.header.end(), entry.bytes);
   }
-  sluice_promise entry{};
-  entry.header = static_cast<std::uint32_t>(promise.header.size());
-  entry.approved = promise.approved;
-  std::copy(promise.digest.begin(), promise.digest.end(), entry.digest);
-  std::copy(promise.header.begin(), promise.header.end(), entry.bytes);
-  return promises_.put(id, entry);
+  return promises_.put_all(ids, entries);
 }
 
-std::optional<Promise> Flows::promised(std::uint64_t id) const {
-  const auto entry = promises_.find(id);
-  if (!entry || entry->header > SLUICE_PROMISE_BYTES) return std::nullopt;
-  Promise promise{{entry->bytes, entry->bytes + entry->header}, entry->approved, {}};
-  std::copy(std::begin(entry->digest), std::end(entry->digest), promise.digest.begin());
+std::optional<Promise> Flows::promised(std::uint64_t flow_id) const {
+  const auto found = promises_.find(flow_id);
+  if (!found) return std::nullopt;
+  Promise promise;
+  promise.flow_id = flow_id;
+  promise.audit = {found->audit[0], found->audit[1]};
+  promise.header.assign(found->bytes, found->bytes + std::min<std::size_t>(found->header, sizeof found->bytes));
+  promise.approved = found->approved;
+  std::copy(std::begin(found->digest), std::end(found->digest), promise.digest.begin());
   return promise;
 }
 
-void Flows::drop_promise(std::uint64_t id) const {
-  // One that stays is overwritten by nobody, and found by the sweep at the next start.
-  static_cast<void>(promises_.remove(id));
+std::vector<std::uint64_t> Flows::promised_ids() const {
+  return promises_.keys();
+}
+
+void Flows::drop_promise(std::uint64_t flow_id) const {
+  // One that stays is found at the next start.
+  static_cast<void>(promises_.remove(flow_id));
 }
 
 Result<std::uint64_t> Flows::number_of(const std::string& host) {
   if (host.empty()) return std::uint64_t{0};
+  if (const auto known = numbers_.find(host); known != numbers_.end()) return known->second;
   sluice_host entry{};
   if (host.size() >= sizeof entry.name) return Error("a host name of over 255 bytes");
   std::copy(host.begin(), host.end(), entry.name);
@@ -269,17 +314,28 @@ Result<std::uint64_t> Flows::number_of(const std::string& host) {
   std::memcpy(&number, digest.data(), sizeof number);
   number |= 1;  // 0 is nobody
   const auto known = hosts_.find(number);
-  if (known) {
-    if (host == known->name) return number;
-    return Error("two host names have one number");
+  if (known && host != known->name) return Error("two host names have one number");
+  if (!known) {
+    if (auto done = hosts_.put(number, entry); !done) return done.error();
   }
-  if (auto done = hosts_.put(number, entry); !done) return done.error();
+  numbers_.emplace(host, number);
   return number;
 }
 
 std::string Flows::host(std::uint64_t number) const {
   const auto found = number != 0 ? hosts_.find(number) : std::nullopt;
   return found ? std::string(found->name, ::strnlen(found->name, sizeof found->name)) : std::string();
+}
+
+bool Flows::has_many_hosts() const {
+  return numbers_.size() > SLUICE_MAX_HOSTS / 2;
+}
+
+void Flows::forget_hosts_without(const std::unordered_set<std::uint64_t>& used) {
+  for (const auto number : hosts_.keys()) {
+    if (!used.contains(number)) static_cast<void>(hosts_.remove(number));
+  }
+  std::erase_if(numbers_, [&](const auto& one) { return !used.contains(one.second); });
 }
 
 std::uint32_t injection_mark(std::uint64_t id) {

@@ -7,12 +7,16 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
+#include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "base/bytes.h"
 #include "base/ip.h"
 #include "base/result.h"
+#include "kernel/owner.h"
 #include "kernel/ring.h"
 #include "kernel/table.h"
 
@@ -20,10 +24,10 @@ struct gate_bpf;
 struct sluice_flow;
 struct sluice_gateway;
 struct sluice_host;
-struct sluice_judge_args;
 struct sluice_promise;
 struct sluice_syn;
 struct sluice_tuple;
+struct sluice_verdict;
 
 namespace sluice::kernel {
 
@@ -44,15 +48,18 @@ struct Flow {
   FlowKey key;
   FlowState state = FlowState::opening;
   FlowEnd end = FlowEnd::none;
-  bool client_fin = false;  // the pod has ended its half
-  unsigned ifindex = 0;     // of the pod's interface
+  bool client_fin = false;   // the pod has ended its half
+  bool was_allowed = false;  // now or before it ended
+  bool recorded = false;     // denied: the kernel was told that the record is written
+  unsigned ifindex = 0;      // of the pod's interface
   Endpoint gateway;
   std::uint16_t source_port = 0;  // towards the gateway
   std::uint32_t gateway_number = 0;
   std::uint64_t cookie = 0;      // of the pod's socket; 0: unknown
-  AuditId audit{};               // of its records; zero: it was not judged
+  AuditId audit{};               // of its records; zero: there was no verdict on it
   std::uint64_t host = 0;        // see Flows::host()
   std::uint8_t note = 0;         // of who judged it
+  std::uint8_t why = 0;          // denied: the same
   std::uint64_t began_ns = 0;    // monotonic
   std::uint64_t seen_ns = 0;     // the last packet, to about a second
   std::uint64_t bytes_sent = 0;  // by the pod
@@ -78,22 +85,36 @@ enum class UpcallKind : std::uint8_t {
 };
 struct Upcall {
   UpcallKind kind = UpcallKind::held;
-  FlowKey key;
-  unsigned ifindex = 0;
-  FlowState state = FlowState::opening;  // when it was sent
-  ByteSpan frame;                        // as far as it was copied; good during the call only
+  bool first = false;  // nothing was shown of this flow before, so nobody has judged what it sent
+  Flow flow;           // when the upcall was made
+  std::optional<Owner> owner;
+  ByteSpan frame;  // as far as it was copied; good during the call only
 };
 
-struct Approval {
+// What is to become of a flow.
+struct Verdict {
+  enum class Kind : std::uint8_t {
+    allow,    // it was held: what was approved comes from the agent, and then everything passes
+    deny,     // nothing passes any more
+    reroute,  // it is opening: its next SYN goes to another address of its gateway
+    collect,  // it was denied or has ended, and its record is written: it goes when nothing late can come any more
+  };
+  Kind kind = Kind::deny;
+  FlowKey key;
+  // Of allow, and of deny where nobody judged the flow before: what is kept for its last record.
   AuditId audit{};
   std::uint64_t host = 0;
   std::uint8_t note = 0;
-  std::uint32_t approved = 0;  // sequence number after what was approved
-  std::uint16_t header = 0;
+  std::uint32_t approved = 0;  // allow: sequence number after what was approved
+  std::uint16_t header = 0;    // allow: bytes before that
+  std::uint8_t why = 0;        // deny
+  bool done = false;           // out; false: it is not the one any more, or not in a state for that
 };
 
 // What was about to be sent for a flow: kept from before the first of it until the gateway has all.
 struct Promise {
+  std::uint64_t flow_id = 0;
+  AuditId audit{};  // of the open record that was about to be written
   std::vector<std::uint8_t> header;
   std::uint32_t approved = 0;
   std::array<std::uint8_t, 32> digest{};  // SHA-256 of the approved bytes
@@ -118,6 +139,9 @@ struct Swept {
 // One thread calls it.
 class Flows {
  public:
+  ~Flows();
+  Flows(const Flows&) = delete;
+  Flows& operator=(const Flows&) = delete;
   static Result<std::unique_ptr<Flows>> open(const gate_bpf& gate);
 
   // The addresses that flows of gateway number `number` go to; none of a family: its calls are relayed.
@@ -136,28 +160,32 @@ class Flows {
   // Those that were replaced and not released yet.
   std::vector<Flow> replaced() const;
 
-  // False: it is not the one, or not in a state for that any more.
-  bool allow(const FlowKey& key, const Approval& approval) const;
-  bool deny(const FlowKey& key) const;
-  // While it is opening: its next SYN goes to another address of its gateway.
-  bool redirect(const FlowKey& key) const;
+  // Carries them out in this order, with one system call for hundreds.
+  void judge(std::span<Verdict> verdicts) const;
+  bool judge(Verdict verdict) const {
+    judge(std::span(&verdict, 1));
+    return verdict.done;
+  }
   // Its SYN as the pod sent it, a whole frame with a partial checksum; kept while there is another address.
   std::optional<std::vector<std::uint8_t>> syn(std::uint64_t id) const;
-  // The record of one that has ended is written. It still takes late packets, until a sweep removes it.
-  bool collect(const Flow& flow) const;
   Swept sweep(std::uint64_t now_ns, const FlowPatience& patience) const;
 
-  Status promise(std::uint64_t id, const Promise& promise) const;
-  std::optional<Promise> promised(std::uint64_t id) const;
-  void drop_promise(std::uint64_t id) const;
+  // All or an error; then some may be kept.
+  Status promise(std::span<const Promise> promises) const;
+  std::optional<Promise> promised(std::uint64_t flow_id) const;
+  std::vector<std::uint64_t> promised_ids() const;
+  void drop_promise(std::uint64_t flow_id) const;
 
   // A number for the name, 0 for the empty one; the same each time.
   Result<std::uint64_t> number_of(const std::string& host);
   std::string host(std::uint64_t number) const;
+  // Whether so many names are known that those of no flow should be forgotten.
+  bool has_many_hosts() const;
+  void forget_hosts_without(const std::unordered_set<std::uint64_t>& used);
 
  private:
   explicit Flows(const gate_bpf& gate);
-  bool judge(const FlowKey& key, sluice_judge_args& args) const;
+  void judge_some(std::span<Verdict> verdicts) const;
 
   Table<std::uint32_t, sluice_gateway> gateways_;
   Table<sluice_tuple, sluice_flow> flows_;
@@ -167,6 +195,8 @@ class Flows {
   Table<std::uint64_t, sluice_promise> promises_;
   int judge_fd_;
   int sweep_fd_;
+  std::span<sluice_verdict> verdicts_;                      // the map's memory
+  std::unordered_map<std::string, std::uint64_t> numbers_;  // of what is in hosts_
   std::unique_ptr<Ring> ring_;
 };
 

@@ -164,8 +164,13 @@ Status Interception::set_ports(const std::vector<PortEntry>& entries) {
   return state_->ports.set_ports(entries);
 }
 
-Status Interception::set_flow_limit(std::uint32_t flows_per_pod) {
-  return state_->tables.change_config([&](sluice_config& config) { config.flows_per_pod = flows_per_pod; });
+Status Interception::set_flow_limits(const FlowLimits& limits) {
+  return state_->tables.change_config([&](sluice_config& config) {
+    config.flows = limits.flows;
+    config.flows_per_pod = limits.flows_per_pod;
+    config.flows_per_second = limits.flows_per_second;
+    config.flows_per_second_per_pod = limits.flows_per_second_per_pod;
+  });
 }
 
 Status Interception::attach_helper(unsigned ifindex) {
@@ -214,10 +219,6 @@ std::optional<Owner> Interception::take_owner(const Endpoint& source, const Endp
   tuple.protocol = IPPROTO_TCP;
   const auto cookie = state_->tables.conns.take(tuple);
   return cookie ? kernel::take_owner(state_->tables, *cookie) : std::nullopt;
-}
-
-std::optional<Owner> Interception::take_owner(std::uint64_t cookie) const {
-  return kernel::take_owner(state_->tables, cookie);
 }
 
 RelayMark relay_mark() {

@@ -16,6 +16,7 @@
 #include "base/ip.h"
 #include "base/result.h"
 #include "kernel/flows.h"
+#include "kernel/owner.h"
 #include "policy/reason.h"
 #include "policy/snapshot.h"
 
@@ -39,13 +40,6 @@ struct UdpRule {
   std::uint16_t port = 0;
 };
 
-// The process that owns a connection.
-struct Owner {
-  std::int32_t pid = 0;  // in the initial pid namespace
-  std::string comm;
-  std::uint64_t cgroup_id = 0;
-};
-
 // One refusal by number, made in the kernel.
 struct Denial {
   unsigned ifindex = 0;  // of the pod; 0: not known
@@ -63,6 +57,14 @@ struct DenialCount {
   unsigned ifindex = 0;
   Reason reason = Reason::protocol_not_allowed;
   std::uint64_t count = 0;  // since the last time it was taken
+};
+
+// How many flows there may be at once, and begin in a second, with bursts of one second's worth.
+struct FlowLimits {
+  std::uint32_t flows = 0;
+  std::uint32_t flows_per_pod = 0;
+  std::uint32_t flows_per_second = 0;
+  std::uint32_t flows_per_second_per_pod = 0;
 };
 
 // What is registered on a port, and which way its calls take.
@@ -105,8 +107,8 @@ class Interception {
   Status set_inbound_replies(bool allowed);
   // Replaces the table of ports as a whole, without a moment of neither. When it does not fit, the old one stays.
   Status set_ports(const std::vector<PortEntry>& entries);
-  // Flows of one pod at once; new ones beyond that are refused.
-  Status set_flow_limit(std::uint32_t flows_per_pod);
+  // New flows of the gate beyond that are refused.
+  Status set_flow_limits(const FlowLimits& limits);
   // Listening transparent sockets, one a thread and family; sk_lookup spreads connections over them. As many of each
   // family, or none of one, whose connections are refused then. A socket that is closed leaves by itself.
   Status set_listeners(std::span<const int> v4, std::span<const int> v6);
@@ -128,8 +130,6 @@ class Interception {
   // Who opened the TCP connection source -> destination, as the pod dialled it; nullopt when unknown. To be asked once,
   // when the connection is accepted: the kernel forgets it then.
   std::optional<Owner> take_owner(const Endpoint& source, const Endpoint& destination) const;
-  // The same by the cookie of its socket.
-  std::optional<Owner> take_owner(std::uint64_t cookie) const;
 
  private:
   struct State;

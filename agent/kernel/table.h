@@ -35,6 +35,15 @@ class Table {
     return Error::from_errno("write map " + name_, code);
   }
 
+  // One value for each key; after an error some are written.
+  Status put_all(const std::vector<Key>& keys, const std::vector<Value>& values) const {
+    auto count = static_cast<std::uint32_t>(keys.size());
+    if (count == 0 || ::bpf_map_update_batch(fd_, keys.data(), values.data(), &count, nullptr) == 0) return Done{};
+    const int code = errno;
+    if (code == ENOSPC || code == E2BIG) return Error("map " + name_ + " is full");
+    return Error::from_errno("write map " + name_, code);
+  }
+
   // Fine when there is none, which this kind of map says by errno value `absent`.
   Status remove(const Key& key, int absent = ENOENT) const {
     if (::bpf_map_delete_elem(fd_, &key) == 0 || errno == absent) return Done{};

@@ -33,4 +33,11 @@ IpAddress from_kernel(const sluice_address& address) {
   return IpAddress(bytes);
 }
 
+std::optional<Owner> to_owner(const sluice_process& process) {
+  if (process.pid == 0) return std::nullopt;
+  return Owner{.pid = static_cast<std::int32_t>(process.pid),
+               .comm = std::string(process.comm, ::strnlen(process.comm, sizeof process.comm)),
+               .cgroup_id = process.cgroup_id};
+}
+
 }  // namespace sluice::kernel

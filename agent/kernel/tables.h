@@ -2,9 +2,11 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "base/ip.h"
 #include "bpf/abi.h"
+#include "kernel/owner.h"
 #include "kernel/table.h"
 
 struct gate_bpf;
@@ -40,5 +42,7 @@ struct Tables {
 
 sluice_address to_kernel(const IpAddress& address);
 IpAddress from_kernel(const sluice_address& address);
+// nullopt: unknown.
+std::optional<Owner> to_owner(const sluice_process& process);
 
 }  // namespace sluice::kernel

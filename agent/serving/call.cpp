@@ -8,20 +8,10 @@
 #include "base/spread.h"
 #include "observe/audit_line.h"
 #include "relay/refusal.h"
+#include "serving/facts.h"
 
 namespace sluice::serving {
 namespace {
-
-std::string_view name_of(Sniffed sniffed) {
-  switch (sniffed) {
-    case Sniffed::tls:
-      return "tls";
-    case Sniffed::http:
-      return "http";
-    default:
-      return "tcp";
-  }
-}
 
 // The field lines of a request head, between its first line and the empty one.
 std::string_view field_lines(ByteSpan head) {
@@ -109,15 +99,8 @@ void Call::cut(std::string_view why) {
 }
 
 void Call::note(const relay::FirstBytes& first) {
-  record_.protocol = name_of(first.sniffed);
-  if (first.sniffed == Sniffed::http) return note(first.head);
-  if (first.sniffed != Sniffed::tls) return;
-  host_ = first.hello.sni;
-  record_.sni = first.hello.sni;
-  record_.alpn = first.hello.alpn;
-  record_.ja4 = first.hello.ja4;
-  record_.ech = first.hello.ech;
-  for (const auto version : first.hello.versions) record_.tls_versions.push_back(wire::version_name(version));
+  describe(first, record_);
+  host_ = named_host(first);
 }
 
 void Call::note(const wire::RequestHead& head) {
@@ -179,7 +162,7 @@ net::Task<void> Call::serve_client(std::vector<std::uint8_t> already) {
   if (inspection != Inspection::sniff) co_return co_await serve_stream(Sniffed::none, std::move(already));
   auto read = co_await relay::read_first_bytes(*client_, std::move(already), limits_.first_bytes_timeout);
   if (auto* bad = std::get_if<relay::Unreadable>(&read)) {
-    record_.protocol = name_of(bad->sniffed);
+    record_.protocol = protocol_name(bad->sniffed);
     co_return co_await serve_unreadable(std::move(*bad));
   }
   auto first = std::get<relay::FirstBytes>(std::move(read));

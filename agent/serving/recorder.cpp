@@ -4,6 +4,7 @@
 #include <sys/random.h>
 
 #include "base/clock.h"
+#include "observe/audit_file.h"
 
 namespace sluice::serving {
 namespace {
@@ -37,11 +38,38 @@ Status Recorder::allowed(const observe::Record& record) {
   return written;
 }
 
-void Recorder::denied(const observe::Record& record) {
+void Recorder::count_denied(const observe::Record& record) {
   metrics_.count_decision(*record.verdict, *record.reason);
   if (is_dial_failure(*record.reason)) metrics_.count_dial_failure(*record.reason);
+}
+
+void Recorder::denied(const observe::Record& record) {
+  count_denied(record);
   // The call is denied whether or not its record can be written: the log itself counts what it lost.
   if (limiter_.admit(record, monotonic_ns())) (void)audit_.append(record);
+}
+
+Status Recorder::write(std::vector<observe::Record> records) {
+  std::erase_if(records, [this](const observe::Record& record) {
+    if (record.event == observe::Event::close) metrics_.connection_closed(record.bytes_sent, record.bytes_received);
+    if (record.event != observe::Event::deny) return false;
+    count_denied(record);
+    return !limiter_.admit(record, monotonic_ns());
+  });
+  if (records.empty()) return Done{};
+  auto written = audit_.append(records);
+  if (!written) return written;
+  for (const auto& record : records) {
+    if (record.event != observe::Event::open) continue;
+    metrics_.count_decision(*record.verdict, *record.reason);
+    metrics_.connection_opened();
+  }
+  return written;
+}
+
+void Recorder::read_latest(std::size_t bytes,
+                           const std::function<void(std::string_view event, std::string_view id)>& each) const {
+  observe::read_latest(audit_.state().path, bytes, each);
 }
 
 void Recorder::denied_in_sum(const observe::Record& record) {
@@ -52,6 +80,10 @@ void Recorder::denied_in_sum(const observe::Record& record) {
 void Recorder::closed(const observe::Record& record) {
   metrics_.connection_closed(record.bytes_sent, record.bytes_received);
   (void)audit_.append(record);
+}
+
+void Recorder::found_open(std::size_t count) {
+  for (std::size_t one = 0; one < count; ++one) metrics_.connection_opened();
 }
 
 void Recorder::event(const observe::Record& record) {

@@ -3,7 +3,9 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <string>
+#include <vector>
 
 #include "observe/audit.h"
 #include "observe/denial_limiter.h"
@@ -25,9 +27,17 @@ class Recorder {
   Status allowed(const observe::Record& record);
   // A deny record, or one more in the count of its pod and reason when the pod has had its share of records.
   void denied(const observe::Record& record);
+  // Open, close and deny records of several calls, in their order and with one write(2), each counted as above. An
+  // error: none of them is in the log, and what they allow must be denied.
+  Status write(std::vector<observe::Record> records);
   // Denials that were counted elsewhere (in the kernel): one record for all of them.
   void denied_in_sum(const observe::Record& record);
   void closed(const observe::Record& record);
+  // observe::read_latest() of the log.
+  void read_latest(std::size_t bytes,
+                   const std::function<void(std::string_view event, std::string_view id)>& each) const;
+  // So many connections are open that a predecessor has recorded as such.
+  void found_open(std::size_t count);
   // start, stop and the like.
   void event(const observe::Record& record);
 
@@ -35,6 +45,8 @@ class Recorder {
   void flush();
 
  private:
+  void count_denied(const observe::Record& record);
+
   observe::AuditLog& audit_;
   observe::Metrics& metrics_;
   observe::DenialLimiter limiter_;

@@ -183,16 +183,16 @@ TEST_P(FlowEnd, late_packets_of_an_ended_flow_pass_and_new_bytes_are_reset) {
 
 TEST_P(FlowEnd, point_11_an_entry_stays_until_it_was_collected) {
   const auto call = open(hello);
-  EXPECT_FALSE(collect(call)) << "it has not ended";
+  EXPECT_FALSE(collect(call.key)) << "it has not ended";
   reaches_gateway(call, {.flags = rst, .sequence = call.first + hello});
   sweep_away();
   EXPECT_EQ(state_of(call), State::ended) << "its record is not written";
-  EXPECT_FALSE(kernel_->flows().deny(call.key));
+  EXPECT_FALSE(deny(call.key));
   auto another = *flow_of(call);
   another.key.id += 1;
-  EXPECT_FALSE(kernel_->flows().collect(another)) << "by its own id alone";
-  EXPECT_TRUE(collect(call));
-  EXPECT_FALSE(collect(call)) << "once";
+  EXPECT_FALSE(collect(another.key)) << "by its own id alone";
+  EXPECT_TRUE(collect(call.key));
+  EXPECT_FALSE(collect(call.key)) << "once";
   EXPECT_EQ(state_of(call), State::collected);
   sweep_away();
   EXPECT_THAT(kernel_->flows().all(), IsEmpty());
@@ -203,7 +203,8 @@ TEST_P(FlowEnd, point_11_an_entry_stays_until_it_was_collected) {
 TEST_P(FlowEnd, a_removed_flows_way_back_is_not_anothers) {
   const auto first = dial();
   const auto second = dial({pod_address_, 4000}, {elsewhere_, 443}, {});
-  ASSERT_TRUE(kernel_->flows().deny(first.key));
+  ASSERT_TRUE(deny(first.key));
+  ASSERT_TRUE(collect(first.key));
   sweep_away();
   EXPECT_EQ(state_of(first), State{});
   EXPECT_THAT(backs(), SizeIs(1));
@@ -213,12 +214,13 @@ TEST_P(FlowEnd, a_removed_flows_way_back_is_not_anothers) {
 
 TEST_P(FlowEnd, point_11_sweep_removes_what_is_over_when_nothing_late_can_come) {
   const auto denied = held();
-  ASSERT_TRUE(kernel_->flows().deny(denied.key));
+  ASSERT_TRUE(deny(denied.key));
+  ASSERT_TRUE(collect(denied.key));
   const auto recorded = open(hello, 0, 70000);
   const auto live = dial({pod_address_, 4001}, {outside_, 443}, {});
   ASSERT_EQ(state_of(denied), State{}) << "it made way";
   pod_says(recorded, {.flags = rst, .sequence = recorded.first + hello});
-  ASSERT_TRUE(collect(recorded));
+  ASSERT_TRUE(collect(recorded.key));
   auto patience = endless();
   patience.ended = 5'000'000'000;
   const auto seen_ns = flow_of(recorded)->seen_ns;
@@ -232,8 +234,8 @@ TEST_P(FlowEnd, point_11_sweep_removes_what_is_over_when_nothing_late_can_come) 
 
 TEST_P(FlowEnd, sweep_finds_tls_without_an_answer) {
   const auto call = held();
-  ASSERT_TRUE(kernel_->flows().allow(
-      call.key, {.audit = {}, .host = 0, .note = SLUICE_SNIFFED_TLS, .approved = call.first, .header = 0}));
+  ASSERT_TRUE(kernel_->flows().judge(
+      {.kind = FlowVerdict::Kind::allow, .key = call.key, .note = SLUICE_SNIFFED_TLS, .approved = call.first}));
   ASSERT_EQ(state_of(call), State::open);
   auto patience = endless();
   patience.answer = 5'000'000'000;
@@ -292,7 +294,8 @@ TEST_P(FlowEnd, sweep_finds_what_waits_too_long_in_each_state) {
       EXPECT_EQ(upcalls[0].id, call.key.id);
       EXPECT_EQ(upcalls[0].state, row.state);
     }
-    kernel_->flows().deny(call.key);
+    deny(call.key);
+    collect(call.key);
     sweep_away();
     ASSERT_THAT(kernel_->flows().all(), IsEmpty());
   }
@@ -306,6 +309,42 @@ TEST_P(FlowEnd, sweep_finds_an_end_that_nobody_heard_of_at_once) {
   EXPECT_EQ(told(Kind::late), 1U);
 }
 
+TEST_P(FlowEnd, a_denied_one_is_told_until_its_record_is_written_and_stays_so_long) {
+  const auto call = held();
+  told();
+  ASSERT_TRUE(kernel_->flows().judge({.kind = FlowVerdict::Kind::deny, .key = call.key, .audit = {5, 6}, .why = 9}));
+  auto patience = endless();
+  patience.ended = 0;
+  const auto later_ns = flow_of(call)->seen_ns + 1;
+  for (int again = 0; again < 2; ++again) {
+    EXPECT_EQ(sweep(later_ns, patience).late, 1U);
+    EXPECT_EQ(told(Kind::late), 1U);
+  }
+  EXPECT_EQ(flow_of(call)->audit, (kernel::AuditId{5, 6}));
+  EXPECT_EQ(flow_of(call)->why, 9);
+  EXPECT_FALSE(flow_of(call)->was_allowed);
+  ASSERT_TRUE(collect(call.key));
+  EXPECT_EQ(sweep(later_ns, endless()).late, 0U);
+  sweep(later_ns, patience);
+  EXPECT_THAT(kernel_->flows().all(), IsEmpty());
+}
+
+TEST_P(FlowEnd, verdicts_in_any_number_are_carried_out_in_their_order_each_for_its_own_flow) {
+  const auto call = held();
+  auto stranger = call.key;
+  stranger.id += 1;
+  std::vector<FlowVerdict> verdicts(2 * SLUICE_VERDICTS, {FlowVerdict::Kind::deny, stranger});
+  verdicts.back().key = call.key;
+  verdicts[SLUICE_VERDICTS].kind = FlowVerdict::Kind::allow;
+  verdicts[SLUICE_VERDICTS].key = call.key;
+  verdicts[SLUICE_VERDICTS].approved = call.first + 10;
+  kernel_->flows().judge(verdicts);
+  EXPECT_EQ(std::count_if(verdicts.begin(), verdicts.end(), [](const auto& one) { return one.done; }), 2);
+  EXPECT_EQ(state_of(call), State::denied);
+  EXPECT_TRUE(flow_of(call)->was_allowed);
+  EXPECT_EQ(flow_of(call)->approved, call.first + 10);
+}
+
 TEST_P(FlowEnd, the_clock_of_a_sweep_may_be_behind_a_packets) {
   const auto call = open(hello);
   const kernel::FlowPatience none;
@@ -313,7 +352,7 @@ TEST_P(FlowEnd, the_clock_of_a_sweep_may_be_behind_a_packets) {
 }
 
 TEST_P(FlowEnd, all_flows_are_listed_however_many) {
-  must_be_done(kernel_->set_flow_limit(3000));
+  limit_flows(3000);
   for (std::uint16_t port = 1; port <= 2500; ++port) {
     pod_sends(tcp_frame({pod_address_, port}, {outside_, 443}));
   }

@@ -108,11 +108,11 @@ TEST_P(FlowHeld, a_question_that_found_no_room_is_asked_again) {
   const auto call = dial({pod_address_, 4000}, {outside_, 25}, {.flags = syn, .sequence = 1000});
   reaches_pod(call, {.flags = syn | ack, .sequence = gateway_isn, .acknowledgement = call.first});
   auto spent = load();
-  spent.due_ns = ~0ULL;
+  spent.shown_ns = ~0ULL;
   set_load(spent);
   reaches_gateway(call, bare(call));
   EXPECT_THAT(told(), IsEmpty());
-  spent.due_ns = 0;
+  spent.shown_ns = 0;
   set_load(spent);
   reaches_gateway(call, bare(call));
   EXPECT_EQ(told(Kind::ask), 1U);
@@ -121,12 +121,12 @@ TEST_P(FlowHeld, a_question_that_found_no_room_is_asked_again) {
 TEST_P(FlowHeld, point_6_what_is_beyond_the_pods_share_of_upcalls_is_dropped_and_counted) {
   const auto call = held();
   auto spent = load();
-  spent.due_ns = ~0ULL;
+  spent.shown_ns = ~0ULL;
   set_load(spent);
   pod_is_not_heard(call, data(call, 0, 10));
   EXPECT_THAT(told(), IsEmpty());
   EXPECT_EQ(counted(SLUICE_COUNT_UPCALLS_LOST), 1U);
-  spent.due_ns = 0;
+  spent.shown_ns = 0;
   set_load(spent);
   pod_is_not_heard(call, data(call, 0, 10));
   EXPECT_EQ(told(Kind::held), 1U) << "TCP sends again";

@@ -185,9 +185,9 @@ TEST_P(FlowJudged, a_flow_is_allowed_once_and_never_after_a_denial) {
   const auto call = allowed(hello, 0);
   EXPECT_FALSE(allow(call, hello + 100, header));
   EXPECT_EQ(flow_of(call)->approved, call.first + hello);
-  EXPECT_TRUE(kernel_->flows().deny(call.key));
+  EXPECT_TRUE(deny(call.key));
   EXPECT_FALSE(allow(call, hello, 0));
-  EXPECT_FALSE(kernel_->flows().deny(call.key));
+  EXPECT_FALSE(deny(call.key));
   EXPECT_EQ(state_of(call), State::denied);
   const auto opening = dial({pod_address_, 4001}, {outside_, 443}, {});
   EXPECT_FALSE(allow(opening, hello, 0)) << "the gateway has not answered";
@@ -195,7 +195,7 @@ TEST_P(FlowJudged, a_flow_is_allowed_once_and_never_after_a_denial) {
 
 TEST_P(FlowJudged, point_9_a_denied_flow_is_silent_and_payload_is_reset) {
   const auto call = held();
-  ASSERT_TRUE(kernel_->flows().deny(call.key));
+  ASSERT_TRUE(deny(call.key));
   pod_is_not_heard(call, bare(call));
   pod_is_not_heard(call, bare(call, 100));
   pod_is_not_heard(call, {.flags = rst, .sequence = call.first});
@@ -215,7 +215,7 @@ TEST_P(FlowJudged, point_9_a_denied_flow_is_silent_and_payload_is_reset) {
 
 TEST_P(FlowJudged, point_9_what_the_agent_sends_for_a_denied_flow_still_goes_both_ways) {
   const auto call = held();
-  ASSERT_TRUE(kernel_->flows().deny(call.key));
+  ASSERT_TRUE(deny(call.key));
   const auto mark = kernel::injection_mark(call.key.id);
   const auto reset = pod_sends(from_pod(call, {.flags = rst, .sequence = call.first}), mark);
   EXPECT_EQ(reset.action, goes_on);
@@ -231,7 +231,7 @@ TEST_P(FlowJudged, point_12_an_open_flow_can_be_cut) {
   const auto call = open(hello, header);
   reaches_gateway(call, data(call, hello, 10));
   reaches_pod(call, answer(call, 0, 30, hello + header + 10));
-  ASSERT_TRUE(kernel_->flows().deny(call.key));
+  ASSERT_TRUE(deny(call.key));
   is_reset(call, data(call, hello + 10, 10));
   gateway_is_not_heard(call, answer(call, 30, 10, hello + header + 10));
   const auto flow = flow_of(call);

@@ -54,7 +54,7 @@ class FlowLive : public Node, public ::testing::WithParamInterface<bool> {
     gated.gated = true;
     gated.gateway = gateway_number;
     done(kernel_->set_ports({gated}));
-    done(kernel_->set_flow_limit(100));
+    done(kernel_->set_flow_limits({100, 100, 1000, 1000}));
     done(kernel_->flows().set_gateway(gateway_number, {gateway_}));
     const auto helper = net::make_injection_link();
     if (!helper) throw std::runtime_error(helper.error().message());
@@ -96,8 +96,10 @@ class FlowLive : public Node, public ::testing::WithParamInterface<bool> {
     return frames;
   }
   bool allow(std::uint32_t bytes, std::uint16_t header) const {
-    return kernel_->flows().allow(
-        flow_.key, {.audit = {}, .host = 0, .note = 0, .approved = flow_.pod_first + bytes, .header = header});
+    return kernel_->flows().judge({.kind = kernel::Verdict::Kind::allow,
+                                   .key = flow_.key,
+                                   .approved = flow_.pod_first + bytes,
+                                   .header = header});
   }
   // As the pod would send it, with the gateway's numbers.
   Bytes pod_frame(const std::string& payload) const {

@@ -167,8 +167,8 @@ TEST_P(FlowOpening, point_3_a_flow_whose_gateway_is_silent_is_sent_to_another_wi
   const auto syn_frame = kernel_->flows().syn(call.key.id);
   ASSERT_TRUE(syn_frame);
   EXPECT_EQ(*syn_frame, tcp_frame(call.pod, call.destination, opening(1000, usual_options)));
-  EXPECT_FALSE(kernel_->flows().redirect({call.key.id + 1, call.pod, call.destination}));
-  ASSERT_TRUE(kernel_->flows().redirect(call.key));
+  EXPECT_FALSE(reroute({call.key.id + 1, call.pod, call.destination}));
+  ASSERT_TRUE(reroute(call.key));
   const auto mark = kernel::injection_mark(call.key.id);
   const auto verdict = pod_sends(*syn_frame, mark);
   ASSERT_EQ(verdict.action, goes_on);
@@ -183,7 +183,7 @@ TEST_P(FlowOpening, point_3_a_flow_whose_gateway_is_silent_is_sent_to_another_wi
   auto moved = call;
   moved.gateway = segment.destination;
   shake_hands(moved);
-  EXPECT_FALSE(kernel_->flows().redirect(call.key));
+  EXPECT_FALSE(reroute(call.key));
   EXPECT_EQ(pod_sends(*syn_frame, mark).action, is_dropped) << "it is answered";
 }
 
@@ -235,7 +235,7 @@ TEST_P(FlowOpening, points_2_and_3_a_syn_with_another_number_is_another_flow) {
   ASSERT_THAT(upcalls, SizeIs(1));
   EXPECT_EQ(upcalls[0].kind, Kind::ended);
   EXPECT_EQ(upcalls[0].id, old.key.id);
-  EXPECT_TRUE(collect(old));
+  EXPECT_TRUE(collect(old.key));
   EXPECT_THAT(kernel_->flows().replaced(), IsEmpty());
   EXPECT_EQ(load().entries, 1U);
   EXPECT_EQ(load().live, 1U);
@@ -246,7 +246,7 @@ TEST_P(FlowOpening, point_2_a_verdict_for_the_flow_of_before_changes_nothing) {
   const auto old = held();
   const auto call = held(90000);
   EXPECT_FALSE(allow(old, 10, 0));
-  EXPECT_FALSE(kernel_->flows().deny(old.key));
+  EXPECT_FALSE(deny(old.key));
   EXPECT_FALSE(allow({.pod = call.pod,
                       .destination = call.destination,
                       .gateway = {},
@@ -261,9 +261,22 @@ TEST_P(FlowOpening, point_2_a_verdict_for_the_flow_of_before_changes_nothing) {
 
 TEST_P(FlowOpening, a_flow_that_was_denied_makes_way_without_a_trace) {
   const auto old = held();
-  ASSERT_TRUE(kernel_->flows().deny(old.key));
+  ASSERT_TRUE(deny(old.key));
+  ASSERT_TRUE(collect(old.key));
   const auto call = dial(90000);
   EXPECT_NE(call.key.id, old.key.id);
+  EXPECT_THAT(kernel_->flows().replaced(), IsEmpty());
+}
+
+TEST_P(FlowOpening, of_a_flow_that_was_denied_and_not_recorded_yet_the_totals_are_kept) {
+  const auto old = open();
+  ASSERT_TRUE(deny(old.key));
+  dial(90000);
+  const auto replaced = kernel_->flows().replaced();
+  ASSERT_THAT(replaced, SizeIs(1));
+  EXPECT_EQ(replaced[0].state, State::denied);
+  EXPECT_EQ(replaced[0].bytes_sent, 500U);
+  EXPECT_TRUE(collect(old.key));
   EXPECT_THAT(kernel_->flows().replaced(), IsEmpty());
 }
 
@@ -366,15 +379,47 @@ TEST_P(FlowOpening, a_segment_of_no_flow_to_a_gated_port_is_reset) {
 }
 
 TEST_P(FlowOpening, point_6_a_pod_has_no_more_flows_than_its_limit) {
-  must_be_done(kernel_->set_flow_limit(2));
+  limit_flows(2);
   const auto first = dial();
   dial({pod_address_, 4001}, {outside_, 443}, opening(1000));
   is_refused({outside_, 443}, 1000, Reason::overloaded, 4002);
   EXPECT_TRUE(sent_to_gateway({outside_, 443}, 1000, 4001)) << "a repetition needs no place";
-  ASSERT_TRUE(kernel_->flows().deny(first.key));
+  ASSERT_TRUE(deny(first.key));
   EXPECT_TRUE(sent_to_gateway({outside_, 443}, 1000, 4002)) << "a denied one leaves its place";
   is_refused({outside_, 443}, 1000, Reason::overloaded, 4003);
   EXPECT_EQ(load().live, 2U);
+}
+
+TEST_P(FlowOpening, point_6_all_pods_have_no_more_flows_than_the_nodes_limit) {
+  must_be_done(kernel_->set_flow_limits({1, 100, 1000, 1000}));
+  const auto first = dial();
+  is_refused({outside_, 443}, 1000, Reason::overloaded, 4001);
+  ASSERT_TRUE(deny(first.key));
+  EXPECT_TRUE(sent_to_gateway({outside_, 443}, 1000, 4001));
+}
+
+TEST_P(FlowOpening, point_6_no_more_flows_begin_in_a_second_than_the_limits_of_pod_and_node_say) {
+  for (const auto& limits : {kernel::FlowLimits{100, 100, 100, 3}, kernel::FlowLimits{100, 100, 3, 100}}) {
+    must_be_done(kernel_->set_flow_limits(limits));
+    // A burst of one second's worth, and the one at its edge.
+    std::uint16_t port = 5000;
+    int begun = 0;
+    while (begun < 10 && sent_to_gateway({outside_, 443}, 1000, port)) {
+      ++begun;
+      ++port;
+    }
+    EXPECT_GE(begun, 3);
+    EXPECT_LE(begun, 5);
+    is_refused({outside_, 443}, 1000, Reason::overloaded, port);
+    for (const auto& flow : kernel_->flows().all()) {
+      deny(flow.key);
+      collect(flow.key);
+    }
+    sweep_away();
+    auto rested = load();
+    rested.opened_ns = 0;
+    set_load(rested);
+  }
 }
 
 TEST_P(FlowOpening, point_6_undecided_flows_of_a_pod_are_bounded) {
@@ -395,13 +440,13 @@ TEST_P(FlowOpening, point_6_entries_that_linger_are_bounded) {
 }
 
 TEST_P(FlowOpening, a_tuple_that_found_no_room_finds_it_later) {
-  must_be_done(kernel_->set_flow_limit(2));
+  limit_flows(2);
   open();
   dial({pod_address_, 4001}, {outside_, 443}, opening(1000));
-  must_be_done(kernel_->set_flow_limit(1));
+  limit_flows(1);
   is_refused({outside_, 443}, 90000, Reason::overloaded);
   EXPECT_EQ(kernel_->flows().all().size(), 1U) << "what it replaced is gone";
-  must_be_done(kernel_->set_flow_limit(2));
+  limit_flows(2);
   EXPECT_TRUE(sent_to_gateway({outside_, 443}, 95000));
   EXPECT_EQ(load().entries, 2U);
   EXPECT_EQ(load().live, 2U);

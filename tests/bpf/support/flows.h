@@ -78,6 +78,7 @@ class Flows : public Gate, public ::testing::WithParamInterface<bool> {
  protected:
   using State = kernel::FlowState;
   using Kind = kernel::UpcallKind;
+  using FlowVerdict = kernel::Verdict;
   static constexpr std::uint32_t gateway_number = 7;
   static constexpr std::uint32_t server_first_number = 8;
   static constexpr std::uint32_t flow_limit = 100;
@@ -91,7 +92,7 @@ class Flows : public Gate, public ::testing::WithParamInterface<bool> {
     opaque.opaque = true;
     opaque.gateway = server_first_number;
     must_be_done(kernel_->set_ports({gated, opaque, any_address(80)}));
-    must_be_done(kernel_->set_flow_limit(flow_limit));
+    limit_flows(flow_limit);
     for (const auto number : {gateway_number, server_first_number}) set_gateways(number, {gateway_});
   }
 
@@ -190,9 +191,21 @@ class Flows : public Gate, public ::testing::WithParamInterface<bool> {
     return call;
   }
   bool allow(const Call& call, std::uint32_t bytes, std::uint16_t header) {
-    return kernel_->flows().allow(
-        call.key, {.audit = {1, 2}, .host = 3, .note = 4, .approved = call.first + bytes, .header = header});
+    return kernel_->flows().judge({.kind = FlowVerdict::Kind::allow,
+                                   .key = call.key,
+                                   .audit = {1, 2},
+                                   .host = 3,
+                                   .note = 4,
+                                   .approved = call.first + bytes,
+                                   .header = header});
   }
+  // Of a pod; everything else has room.
+  void limit_flows(std::uint32_t flows_per_pod) {
+    must_be_done(kernel_->set_flow_limits({100'000, flows_per_pod, 1'000'000, 1'000'000}));
+  }
+  bool deny(const kernel::FlowKey& key) const { return kernel_->flows().judge({FlowVerdict::Kind::deny, key}); }
+  bool reroute(const kernel::FlowKey& key) const { return kernel_->flows().judge({FlowVerdict::Kind::reroute, key}); }
+  bool collect(const kernel::FlowKey& key) const { return kernel_->flows().judge({FlowVerdict::Kind::collect, key}); }
 
   static TcpFields bare(const Call& call, std::uint32_t offset = 0) {
     return {.flags = ack, .sequence = call.first + offset, .acknowledgement = gateway_isn + 1};
@@ -213,10 +226,6 @@ class Flows : public Gate, public ::testing::WithParamInterface<bool> {
             .payload = Bytes(size, 'g')};
   }
 
-  bool collect(const Call& call) const {
-    const auto flow = kernel_->flows().find(call.key);
-    return flow && kernel_->flows().collect(*flow);
-  }
   static kernel::FlowPatience endless() {
     constexpr std::uint64_t year = 31'536'000'000'000'000;
     return {.opening = year, .held = year, .allowed = year, .idle = year, .answer = year, .ended = year};
@@ -243,7 +252,7 @@ class Flows : public Gate, public ::testing::WithParamInterface<bool> {
   std::vector<Told> told() {
     std::vector<Told> all;
     kernel_->flows().read_upcalls(10000, [&](const kernel::Upcall& upcall) {
-      all.push_back({upcall.kind, upcall.key.id, upcall.state, {upcall.frame.begin(), upcall.frame.end()}});
+      all.push_back({upcall.kind, upcall.flow.key.id, upcall.flow.state, {upcall.frame.begin(), upcall.frame.end()}});
     });
     return all;
   }

@@ -1,0 +1,152 @@
+/* A pod's segments of a flow, and what the agent sends in its place. */
+#pragma once
+
+#include "bpf/facts.h"
+#include "bpf/hold.h"
+#include "bpf/progress.h"
+#include "bpf/refuse.h"
+#include "bpf/report.h"
+#include "bpf/steer.h"
+#include "bpf/translate.h"
+
+/* A segment of the pod that passes. */
+SLUICE_INLINE void note_from_pod(struct sluice_flow* flow, __u32 state, const struct sluice_segment* segment) {
+  const __u32 end = segment->sequence + segment->payload;
+  if (state == SLUICE_FLOW_ALLOWED || state == SLUICE_FLOW_OPEN) {
+    note_bytes(&flow->pod_next, &flow->bytes_sent, segment, end);
+  }
+  if (segment->fin) {
+    flow->pod_fin = end + 1;
+    __sync_fetch_and_or(&flow->flags, SLUICE_FLOW_POD_FIN);
+  }
+  if (!segment->ack) return;
+  advance(&flow->gateway_acked, 0, segment->acknowledgement);
+  if ((flow->flags & SLUICE_FLOW_GATEWAY_FIN) && segment->acknowledgement == flow->gateway_fin) {
+    __sync_fetch_and_or(&flow->flags, SLUICE_FLOW_GATEWAY_FIN_ACKED);
+  }
+}
+
+/* The pod's RST ends the flow when it stands in what was sent, its FIN with it, and not acknowledged yet. The gateway
+ * takes it where it expects the next byte, and else asks back (RFC 5961 section 3.2): a flow that has ended still
+ * passes that question and the pod's RST that answers it. Any other RST is nobody's. */
+SLUICE_INLINE bool take_reset(struct sluice_flow* flow, __u64 state, const struct sluice_tuple* tuple,
+                              const struct sluice_segment* segment) {
+  const __u32 now = sluice_state_of(state);
+  if (now != SLUICE_FLOW_ALLOWED && now != SLUICE_FLOW_OPEN) {
+    if (now == SLUICE_FLOW_HELD) end_flow(flow, state, tuple, SLUICE_END_CLIENT_RESET);
+    return true;
+  }
+  const __u32 last = flow->pod_next + (now == SLUICE_FLOW_ALLOWED); /* its FIN may have been dropped */
+  if (sluice_before(segment->sequence, flow->pod_acked) || sluice_before(last, segment->sequence)) {
+    count(SLUICE_COUNT_RESETS_IGNORED);
+    return false;
+  }
+  end_flow(flow, state, tuple, SLUICE_END_CLIENT_RESET);
+  return true;
+}
+
+SLUICE_INLINE int pass_to_gateway(struct __sk_buff* skb, const struct sluice_packet* packet,
+                                  const struct sluice_flow* flow, __u32 sequence) {
+  const struct sluice_rewrite rewrite = {
+      .source = false,
+      .address = flow->gateway,
+      .source_port = flow->source_port,
+      .destination_port = flow->gateway_port,
+      .sequence = sequence,
+      .acknowledgement = packet->segment.acknowledgement,
+  };
+  if (rewrite_tcp(skb, packet, &rewrite)) return TC_ACT_SHOT;
+  skb->mark |= SLUICE_MARK_PASSED;
+  return tcx_next;
+}
+
+/* Held: the agent sees it. When there is none, and none came back in time, the pod hears it at once. */
+SLUICE_INLINE int hold(struct __sk_buff* skb, const struct sluice_packet* packet, const struct sluice_tuple* tuple,
+                       struct sluice_flow* flow, __u64 state) {
+  if (agent_is_alive()) {
+    show(skb, tuple, flow, SLUICE_UPCALL_HELD);
+    return TC_ACT_SHOT;
+  }
+  end_flow(flow, state, tuple, SLUICE_END_CUT);
+  count_denial(skb->ifindex, SLUICE_REASON_POLICY_NOT_READY);
+  return refuse_tcp(skb, packet);
+}
+
+__noinline int flow_from_pod(struct __sk_buff* skb, const struct sluice_packet* packet,
+                             const struct sluice_tuple* tuple, struct sluice_flow* flow) {
+  if (!packet || !tuple || !flow) return TC_ACT_SHOT;
+  const __u64 state = *(volatile __u64*)&flow->state;
+  const __u32 now = sluice_state_of(state);
+  const struct sluice_segment* segment = &packet->segment;
+  touch(flow);
+  switch (sluice_step_from_pod(flow, now, segment)) {
+    case SLUICE_STEP_PASS:
+      break;
+    case SLUICE_STEP_HOLD:
+      return hold(skb, packet, tuple, flow, state);
+    case SLUICE_STEP_RESET:
+      return refuse_tcp(skb, packet);
+    default:
+      return TC_ACT_SHOT;
+  }
+  __u32 sequence = segment->sequence + sluice_shift_of(flow, now);
+  if (segment->rst) {
+    if (!take_reset(flow, state, tuple, segment)) return TC_ACT_SHOT;
+    /* The gateway has nothing yet of what the pod believes it sent. */
+    if (now == SLUICE_FLOW_HELD || now == SLUICE_FLOW_JUDGING) sequence = flow->pod_isn + 1;
+    return pass_to_gateway(skb, packet, flow, sequence);
+  }
+  note_from_pod(flow, now, segment);
+  if (now == SLUICE_FLOW_HELD && (flow->flags & (SLUICE_FLOW_ASK | SLUICE_FLOW_ASKED)) == SLUICE_FLOW_ASK &&
+      show(skb, tuple, flow, SLUICE_UPCALL_ASK)) {
+    __sync_fetch_and_or(&flow->flags, SLUICE_FLOW_ASKED);
+  }
+  if (now < SLUICE_FLOW_DENIED && was_closed(flow->flags)) end_flow(flow, state, tuple, SLUICE_END_FINISHED);
+  return pass_to_gateway(skb, packet, flow, sequence);
+}
+
+/* A SYN that the gate takes. */
+__noinline int begin_flow(struct __sk_buff* skb, struct sluice_packet* packet, const struct sluice_tuple* tuple,
+                          const struct sluice_port* port) {
+  if (!packet || !tuple || !port) return TC_ACT_SHOT;
+  if (packet->segment.fin || packet->segment.rst) return TC_ACT_SHOT; /* no stack opens a connection so */
+  struct sluice_flow* flow = bpf_map_lookup_elem(&flows, tuple);
+  const bool again = flow && flow->ifindex == skb->ifindex && flow->pod_isn == packet->segment.sequence &&
+                     is_undecided(sluice_state_of(flow->state));
+  if (again) {
+    if (reopen(flow, tuple)) return TC_ACT_SHOT;
+  } else {
+    if (flow && retire(flow, tuple)) return TC_ACT_SHOT;
+    const int opened = open_flow(skb, packet, tuple, port);
+    if (opened != 0 && flow) bpf_map_delete_elem(&flows, tuple); /* it was retired, and nobody else removes it */
+    flow = opened == 0 ? bpf_map_lookup_elem(&flows, tuple) : 0;
+    if (!flow) {
+      report(skb, skb->ifindex, packet, SLUICE_REASON_OVERLOADED, 0);
+      return refuse_tcp(skb, packet);
+    }
+  }
+  __u16 mss = flow->mss;
+  if ((packet->segment.payload != 0 && cut_syn_payload(skb, packet)) || edit_options(skb, packet, 0, 0, &mss)) {
+    return TC_ACT_SHOT;
+  }
+  flow->mss = mss;
+  if (!again) keep_syn(skb, packet, flow);
+  return pass_to_gateway(skb, packet, flow, packet->segment.sequence);
+}
+
+/* What the agent made for a flow, as the pod would have sent it but with the gateway's numbers: the mark says for which
+ * one, and only that one takes it. */
+SLUICE_INLINE int pass_injected(struct __sk_buff* skb, const struct sluice_packet* packet, __u32 mark) {
+  if (!is_plain_tcp(packet)) return TC_ACT_SHOT;
+  struct sluice_tuple tuple;
+  make_tuple(packet, &tuple);
+  struct sluice_flow* flow = bpf_map_lookup_elem(&flows, &tuple);
+  if (!flow || flow->ifindex != skb->ifindex || SLUICE_INJECTION_MARK(sluice_id_of(flow->state)) != mark) {
+    return TC_ACT_SHOT;
+  }
+  skb->mark = 0;
+  if (packet->tcp_syn && (sluice_state_of(flow->state) != SLUICE_FLOW_OPENING || reopen(flow, &tuple))) {
+    return TC_ACT_SHOT;
+  }
+  return pass_to_gateway(skb, packet, flow, packet->segment.sequence);
+}
