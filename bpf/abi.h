@@ -41,6 +41,7 @@ enum {
   SLUICE_MAX_ENDS = 65536,
   SLUICE_MAX_HOSTS = 65536,
   SLUICE_MAX_PROMISES = 65536,
+  SLUICE_MAX_PIECES = 262144,
   SLUICE_MAX_SYNS = 8192,
   SLUICE_MAX_GATEWAYS = 4096,    /* sets of addresses */
   SLUICE_GATEWAY_ADDRESSES = 16, /* of one set */
@@ -48,6 +49,7 @@ enum {
   SLUICE_MAX_LINGERING = 32768,  /* entries of one pod interface beyond its live flows */
   SLUICE_VERDICTS = 256,         /* that are carried out at once */
   SLUICE_UPCALL_BYTES = 4 * 1024 * 1024,
+  SLUICE_ENDING_BYTES = 1024 * 1024,
   SLUICE_UPCALLS_PER_SECOND = 40000, /* of one pod interface, half as many at once */
   SLUICE_FRAME_BYTES = 16640,        /* of a held frame, as far as it is shown: a whole ClientHello and its headers */
   SLUICE_FRAME_BYTES_S = 704,        /* places in the ring for smaller ones: what most are, */
@@ -290,23 +292,30 @@ struct sluice_scratch {
 SLUICE_ASSERT_SIZE(struct sluice_scratch, 288);
 
 /* promises: what the agent was about to send for a flow, from before the first of it until the gateway has all. */
-enum { SLUICE_PROMISE_BYTES = 2560 };
 struct sluice_promise {
   __u64 audit[2]; /* the id under which that was recorded, if it was */
-  __u32 header;   /* bytes used of `bytes` */
+  __u32 header;   /* bytes, in pieces */
   __u32 approved;
   __u8 digest[32]; /* SHA-256 of the approved bytes */
-  __u8 bytes[SLUICE_PROMISE_BYTES];
 };
-SLUICE_ASSERT_SIZE(struct sluice_promise, 56 + SLUICE_PROMISE_BYTES);
+SLUICE_ASSERT_SIZE(struct sluice_promise, 56);
 
-/* upcalls: what the agent has to look at. A frame follows, cut off at SLUICE_FRAME_BYTES. */
+/* pieces: of the promised headers, by SLUICE_PIECE_KEY. Small ones: the kernel is slow with large entries. */
+enum { SLUICE_PIECE_BYTES = 192, SLUICE_MAX_PIECES_OF_ONE = 14 };
+#define SLUICE_PIECE_KEY(flow_id, index) ((__u64)(flow_id) << 4 | (index))
+struct sluice_piece {
+  __u8 bytes[SLUICE_PIECE_BYTES];
+};
+SLUICE_ASSERT_SIZE(struct sluice_piece, SLUICE_PIECE_BYTES);
+
+/* upcalls: what the agent has to look at, at once; and endings: soon, which wakes nobody. A frame follows, cut off at
+ * SLUICE_FRAME_BYTES. */
 enum sluice_upcall_kind {
   SLUICE_UPCALL_HELD = 1, /* a segment with payload or FIN that did not pass */
   SLUICE_UPCALL_ASK,      /* the handshake of a flow with SLUICE_FLOW_ASK is complete */
   SLUICE_UPCALL_REFUSED,  /* no frame: the gateway answered the SYN with RST */
-  SLUICE_UPCALL_ENDED,    /* no frame */
-  SLUICE_UPCALL_LATE,     /* no frame: found by sweep */
+  SLUICE_UPCALL_ENDED,    /* no frame; in endings */
+  SLUICE_UPCALL_LATE,     /* no frame: found by sweep; in endings */
 };
 struct sluice_upcall {
   struct sluice_tuple tuple;

@@ -43,16 +43,19 @@ SLUICE_INLINE void fill_upcall(struct sluice_upcall* upcall, const struct sluice
   if (process) upcall->process = *process;
 }
 
-/* Without a frame. What does not fit in the ring is found by the next sweep. */
+/* Without a frame: that the gateway refused a flow now, everything else when the agent looks next. What does not fit in
+ * the ring is found by the next sweep. */
 __noinline int tell(const struct sluice_tuple* tuple, const struct sluice_flow* flow, __u32 kind) {
   if (!tuple || !flow) return 0;
-  struct sluice_upcall* upcall = bpf_ringbuf_reserve(&upcalls, sizeof *upcall, 0);
+  const bool now = kind == SLUICE_UPCALL_REFUSED;
+  struct sluice_upcall* upcall =
+      now ? bpf_ringbuf_reserve(&upcalls, sizeof *upcall, 0) : bpf_ringbuf_reserve(&endings, sizeof *upcall, 0);
   if (!upcall) {
     count(SLUICE_COUNT_UPCALLS_LOST);
     return 0;
   }
   fill_upcall(upcall, tuple, flow, (__u8)kind, false);
-  bpf_ringbuf_submit(upcall, 0);
+  bpf_ringbuf_submit(upcall, now ? 0 : BPF_RB_NO_WAKEUP);
   return 1;
 }
 

@@ -39,6 +39,7 @@ SLUICE_MAP(BPF_MAP_TYPE_LRU_HASH, syns, __u64, struct sluice_syn, SLUICE_MAX_SYN
 SLUICE_MAP(BPF_MAP_TYPE_HASH, hosts, __u64, struct sluice_host, SLUICE_MAX_HOSTS, BPF_F_NO_PREALLOC);
 SLUICE_MAP(BPF_MAP_TYPE_HASH, loads, __u32, struct sluice_load, SLUICE_MAX_PODS, BPF_F_NO_PREALLOC);
 SLUICE_MAP(BPF_MAP_TYPE_HASH, promises, __u64, struct sluice_promise, SLUICE_MAX_PROMISES, BPF_F_NO_PREALLOC);
+SLUICE_MAP(BPF_MAP_TYPE_HASH, pieces, __u64, struct sluice_piece, SLUICE_MAX_PIECES, BPF_F_NO_PREALLOC);
 SLUICE_MAP(BPF_MAP_TYPE_ARRAY, verdicts, __u32, struct sluice_verdict, SLUICE_VERDICTS, BPF_F_MMAPABLE);
 SLUICE_MAP(BPF_MAP_TYPE_ARRAY, flow_ids, __u32, __u64, 1, 0);
 SLUICE_MAP(BPF_MAP_TYPE_ARRAY, counters, __u32, __u64, SLUICE_COUNTERS, 0);
@@ -53,3 +54,8 @@ struct {
   __uint(type, BPF_MAP_TYPE_RINGBUF);
   __uint(max_entries, SLUICE_UPCALL_BYTES);
 } upcalls SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_RINGBUF);
+  __uint(max_entries, SLUICE_ENDING_BYTES);
+} endings SEC(".maps");

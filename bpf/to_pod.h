@@ -42,6 +42,14 @@ SLUICE_INLINE bool take_answer(struct sluice_flow* flow, __u64 state, const stru
   return true;
 }
 
+SLUICE_INLINE void drop_promise(__u64 id, __u32 header) {
+  bpf_map_delete_elem(&promises, &id);
+  for (__u32 index = 0; index < SLUICE_MAX_PIECES_OF_ONE && index * SLUICE_PIECE_BYTES < header; index++) {
+    const __u64 key = SLUICE_PIECE_KEY(id, index);
+    bpf_map_delete_elem(&pieces, &key);
+  }
+}
+
 __noinline int flow_to_pod(struct __sk_buff* skb, const struct sluice_packet* packet, const struct sluice_tuple* tuple,
                            struct sluice_flow* flow) {
   if (!packet || !tuple || !flow) return TC_ACT_SHOT;
@@ -56,7 +64,7 @@ __noinline int flow_to_pod(struct __sk_buff* skb, const struct sluice_packet* pa
       const __u64 id = sluice_id_of(state);
       state = sluice_make_state(id, SLUICE_FLOW_OPEN);
       now = SLUICE_FLOW_OPEN;
-      bpf_map_delete_elem(&promises, &id);
+      drop_promise(id, flow->header);
     }
   }
   const __u32 acknowledgement =

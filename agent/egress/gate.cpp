@@ -20,6 +20,8 @@ namespace sluice::egress {
 namespace {
 
 constexpr std::size_t upcalls_at_once = 1024;  // that are taken from the ring between two looks at everything else
+constexpr std::size_t upcalls_in_ring = 16 * upcalls_at_once;  // more than fit
+constexpr std::size_t endings_at_once = 4096;
 constexpr std::size_t waiting_per_pod = 8192;  // upcalls; beyond them TCP sends again
 constexpr std::size_t served_at_once = 128;
 constexpr std::chrono::milliseconds tick_time{20};
@@ -73,6 +75,20 @@ void Gate::adopt(std::shared_ptr<const Snapshot> snapshot) {
 
 void Gate::read() {
   desk_.flows.read_upcalls(upcalls_at_once, [this](const kernel::Upcall& upcall) { take(upcall); });
+  serve_soon();
+}
+
+// Behind what the same flows sent before they ended.
+void Gate::read_endings() {
+  std::vector<kernel::Upcall> endings;
+  desk_.flows.read_endings(endings_at_once, [&](const kernel::Upcall& upcall) { endings.push_back(upcall); });
+  if (endings.empty()) return;
+  for (std::size_t left = upcalls_in_ring; left > 0; left -= upcalls_at_once) {
+    const auto count =
+        desk_.flows.read_upcalls(upcalls_at_once, [this](const kernel::Upcall& upcall) { take(upcall); });
+    if (count < upcalls_at_once) break;
+  }
+  for (const auto& ending : endings) take(ending);
   serve_soon();
 }
 
@@ -305,6 +321,7 @@ void Gate::tick() {
   desk_.turn.commit();
   std::erase_if(calls_, [](const auto& one) { return one.second->is_done(); });
   if (now_ns >= next_sweep_ns_) sweep(now_ns);
+  read_endings();
   clock_.expires_after(tick_time);
   clock_.async_wait([this](const boost::system::error_code& error) {
     if (!error) tick();

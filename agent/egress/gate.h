@@ -52,6 +52,7 @@ class Gate {
   };
 
   void read();
+  void read_endings();
   void take(const kernel::Upcall& upcall);
   void serve_soon();
   void serve();

@@ -15,6 +15,8 @@
 namespace sluice::kernel {
 namespace {
 
+static_assert(max_promised_header_bytes <= SLUICE_MAX_PIECES_OF_ONE * SLUICE_PIECE_BYTES);
+
 constexpr std::uint32_t batch = 1024;  // flows that one system call reads
 
 sluice_tuple to_tuple(const FlowKey& key) {
@@ -78,6 +80,21 @@ bool run(int program, Args& args) {
   return ::bpf_prog_test_run_opts(program, &options) == 0;
 }
 
+std::size_t read(Ring& ring, std::size_t limit, const std::function<void(const Upcall&)>& each) {
+  return ring.read(limit, [&](ByteSpan item) {
+    sluice_upcall upcall{};
+    if (item.size() < sizeof upcall) return false;
+    std::memcpy(&upcall, item.data(), sizeof upcall);
+    const auto rest = item.subspan(sizeof upcall);
+    each(Upcall{.kind = static_cast<UpcallKind>(upcall.kind),
+                .first = upcall.first != 0,
+                .flow = to_flow(to_key(id_of(upcall.flow), upcall.tuple), upcall.flow),
+                .owner = to_owner(upcall.process),
+                .frame = rest.first(std::min<std::size_t>(rest.size(), upcall.frame_bytes))});
+    return true;
+  });
+}
+
 std::uint8_t state_of(Verdict::Kind kind) {
   switch (kind) {
     case Verdict::Kind::allow:
@@ -116,14 +133,18 @@ Flows::Flows(const gate_bpf& gate)
       syns_(gate.maps.syns),
       hosts_(gate.maps.hosts),
       promises_(gate.maps.promises),
+      pieces_(gate.maps.pieces),
       judge_fd_(::bpf_program__fd(gate.progs.judge)),
       sweep_fd_(::bpf_program__fd(gate.progs.sweep)) {}
 
 Result<std::unique_ptr<Flows>> Flows::open(const gate_bpf& gate) {
-  auto ring = Ring::open(gate.maps.upcalls, "upcalls");
-  if (!ring) return ring.error();
+  auto upcalls = Ring::open(gate.maps.upcalls, "upcalls");
+  if (!upcalls) return upcalls.error();
+  auto endings = Ring::open(gate.maps.endings, "endings");
+  if (!endings) return endings.error();
   std::unique_ptr<Flows> flows(new Flows(gate));
-  flows->ring_ = std::move(*ring);
+  flows->upcalls_ = std::move(*upcalls);
+  flows->endings_ = std::move(*endings);
   void* memory = ::mmap(nullptr, SLUICE_VERDICTS * sizeof(sluice_verdict), PROT_READ | PROT_WRITE, MAP_SHARED,
                         ::bpf_map__fd(gate.maps.verdicts), 0);
   if (memory == MAP_FAILED) return Error::from_errno("map the verdicts", errno);
@@ -160,22 +181,15 @@ Status Flows::keep_gateways(const std::vector<std::uint32_t>& numbers) const {
 }
 
 int Flows::upcalls_fd() const {
-  return ring_->fd();
+  return upcalls_->fd();
 }
 
 std::size_t Flows::read_upcalls(std::size_t limit, const std::function<void(const Upcall&)>& each) {
-  return ring_->read(limit, [&](ByteSpan item) {
-    sluice_upcall upcall{};
-    if (item.size() < sizeof upcall) return false;
-    std::memcpy(&upcall, item.data(), sizeof upcall);
-    const auto rest = item.subspan(sizeof upcall);
-    each(Upcall{.kind = static_cast<UpcallKind>(upcall.kind),
-                .first = upcall.first != 0,
-                .flow = to_flow(to_key(id_of(upcall.flow), upcall.tuple), upcall.flow),
-                .owner = to_owner(upcall.process),
-                .frame = rest.first(std::min<std::size_t>(rest.size(), upcall.frame_bytes))});
-    return true;
-  });
+  return read(*upcalls_, limit, each);
+}
+
+std::size_t Flows::read_endings(std::size_t limit, const std::function<void(const Upcall&)>& each) {
+  return read(*endings_, limit, each);
 }
 
 std::optional<Flow> Flows::find(const FlowKey& key) const {
@@ -262,11 +276,13 @@ Swept Flows::sweep(std::uint64_t now_ns, const FlowPatience& patience) const {
 Status Flows::promise(std::span<const Promise> promises) const {
   std::vector<std::uint64_t> ids;
   std::vector<sluice_promise> entries;
+  std::vector<std::uint64_t> piece_keys;
+  std::vector<sluice_piece> pieces;
   ids.reserve(promises.size());
   entries.reserve(promises.size());
   for (const auto& promise : promises) {
-    if (promise.header.size() > SLUICE_PROMISE_BYTES) {
-      return Error(fmt::format("a header of {} bytes does not fit in map promises", promise.header.size()));
+    if (promise.header.size() > max_promised_header_bytes) {
+      return Error(fmt::format("a header of {} bytes does not fit in map pieces", promise.header.size()));
     }
     ids.push_back(promise.flow_id);
     auto& entry = entries.emplace_back();
@@ -275,8 +291,13 @@ Status Flows::promise(std::span<const Promise> promises) const {
     entry.header = static_cast<std::uint32_t>(promise.header.size());
     entry.approved = promise.approved;
     std::copy(promise.digest.begin(), promise.digest.end(), entry.digest);
-    std::copy(promise.header.begin(), promise.header.end(), entry.bytes);
+    for (std::size_t at = 0; at < promise.header.size(); at += SLUICE_PIECE_BYTES) {
+      piece_keys.push_back(SLUICE_PIECE_KEY(promise.flow_id, at / SLUICE_PIECE_BYTES));
+      const auto size = std::min<std::size_t>(SLUICE_PIECE_BYTES, promise.header.size() - at);
+      std::copy_n(promise.header.begin() + static_cast<std::ptrdiff_t>(at), size, pieces.emplace_back().bytes);
+    }
   }
+  if (auto done = pieces_.put_all(piece_keys, pieces); !done) return done;
   return promises_.put_all(ids, entries);
 }
 
@@ -286,9 +307,14 @@ std::optional<Promise> Flows::promised(std::uint64_t flow_id) const {
   Promise promise;
   promise.flow_id = flow_id;
   promise.audit = {found->audit[0], found->audit[1]};
-  promise.header.assign(found->bytes, found->bytes + std::min<std::size_t>(found->header, sizeof found->bytes));
   promise.approved = found->approved;
   std::copy(std::begin(found->digest), std::end(found->digest), promise.digest.begin());
+  for (std::uint32_t index = 0; index * SLUICE_PIECE_BYTES < found->header; ++index) {
+    const auto piece = pieces_.find(SLUICE_PIECE_KEY(flow_id, index));
+    if (!piece) return std::nullopt;
+    const auto size = std::min<std::size_t>(SLUICE_PIECE_BYTES, found->header - promise.header.size());
+    promise.header.insert(promise.header.end(), piece->bytes, piece->bytes + size);
+  }
   return promise;
 }
 
@@ -297,8 +323,12 @@ std::vector<std::uint64_t> Flows::promised_ids() const {
 }
 
 void Flows::drop_promise(std::uint64_t flow_id) const {
-  // One that stays is found at the next start.
-  static_cast<void>(promises_.remove(flow_id));
+  // What stays is found at the next start.
+  const auto promise = promises_.take(flow_id);
+  if (!promise) return;
+  for (std::uint32_t index = 0; index * SLUICE_PIECE_BYTES < promise->header; ++index) {
+    static_cast<void>(pieces_.remove(SLUICE_PIECE_KEY(flow_id, index)));
+  }
 }
 
 Result<std::uint64_t> Flows::number_of(const std::string& host) {

@@ -24,6 +24,7 @@ struct gate_bpf;
 struct sluice_flow;
 struct sluice_gateway;
 struct sluice_host;
+struct sluice_piece;
 struct sluice_promise;
 struct sluice_syn;
 struct sluice_tuple;
@@ -153,6 +154,9 @@ class Flows {
   int upcalls_fd() const;
   // Calls `each` for those waiting, at most `limit`; returns how many.
   std::size_t read_upcalls(std::size_t limit, const std::function<void(const Upcall&)>& each);
+  // The same for those of flows that have ended or are late, which wake nobody. What they sent before stands in the
+  // upcalls when these are read afterwards.
+  std::size_t read_endings(std::size_t limit, const std::function<void(const Upcall&)>& each);
 
   // One that another connection replaced has its last totals.
   std::optional<Flow> find(const FlowKey& key) const;
@@ -193,11 +197,13 @@ class Flows {
   Table<std::uint64_t, sluice_syn> syns_;
   Table<std::uint64_t, sluice_host> hosts_;
   Table<std::uint64_t, sluice_promise> promises_;
+  Table<std::uint64_t, sluice_piece> pieces_;
   int judge_fd_;
   int sweep_fd_;
   std::span<sluice_verdict> verdicts_;                      // the map's memory
   std::unordered_map<std::string, std::uint64_t> numbers_;  // of what is in hosts_
-  std::unique_ptr<Ring> ring_;
+  std::unique_ptr<Ring> upcalls_;
+  std::unique_ptr<Ring> endings_;
 };
 
 // The mark by which a frame for flow `id` finds its way from the helper interface.

@@ -133,10 +133,12 @@ class FlowLive : public Node, public ::testing::WithParamInterface<bool> {
     gateway_end_.reset();
     EXPECT_EQ(receive_all(pod_end_.get(), 1), "");
     std::size_t ends = 0;
-    while (ends == 0 && wait_until_ready(kernel_->flows().upcalls_fd(), POLLIN)) {
-      kernel_->flows().read_upcalls(
-          1000, [&](const kernel::Upcall& upcall) { ends += upcall.kind == kernel::UpcallKind::ended ? 1 : 0; });
+    // The pod's last acknowledgement is on its way.
+    for (int polls = 0; polls < 500 && kernel_->flows().find(flow_.key)->state != kernel::FlowState::ended; ++polls) {
+      ::usleep(10'000);
     }
+    kernel_->flows().read_endings(
+        1000, [&](const kernel::Upcall& upcall) { ends += upcall.kind == kernel::UpcallKind::ended ? 1 : 0; });
     EXPECT_EQ(ends, 1U);
     const auto flow = kernel_->flows().find(flow_.key);
     ASSERT_TRUE(flow);

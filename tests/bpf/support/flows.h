@@ -251,9 +251,11 @@ class Flows : public Gate, public ::testing::WithParamInterface<bool> {
   }
   std::vector<Told> told() {
     std::vector<Told> all;
-    kernel_->flows().read_upcalls(10000, [&](const kernel::Upcall& upcall) {
+    const auto note = [&](const kernel::Upcall& upcall) {
       all.push_back({upcall.kind, upcall.flow.key.id, upcall.flow.state, {upcall.frame.begin(), upcall.frame.end()}});
-    });
+    };
+    kernel_->flows().read_upcalls(10000, note);
+    kernel_->flows().read_endings(10000, note);
     return all;
   }
   std::size_t told(Kind kind) {
