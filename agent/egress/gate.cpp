@@ -228,12 +228,12 @@ void Gate::end(const kernel::Flow& flow) {
   if (flow.state == kernel::FlowState::denied) return end_denied(flow);
   if (!flow.was_allowed) return GatedCall(desk_, flow, false).end(flow);
   if (desk_.past.ended(flow.audit)) return desk_.turn.close(flow.key, std::nullopt);
-  desk_.turn.close(flow.key, close_record(desk_, flow, close_reason(flow.end)));
+  desk_.turn.close(flow.key, close_record(desk_, flow, desk_.flows.host(flow.host), close_reason(flow.end)));
 }
 
 void Gate::end_denied(const kernel::Flow& flow) {
   if (desk_.past.ended(flow.audit)) return desk_.turn.close(flow.key, std::nullopt);
-  auto record = close_record(desk_, flow, name_of(flow.why));
+  auto record = close_record(desk_, flow, desk_.flows.host(flow.host), name_of(flow.why));
   if (!flow.was_allowed && !desk_.past.opened(flow.audit)) {
     record.event = observe::Event::deny;
     record.verdict = observe::Decision::deny;
@@ -250,7 +250,7 @@ void Gate::cut(const kernel::Flow& flow, Cut why) {
   desk_.flows.drop_promise(flow.key.id);
   calls_.erase(flow.key.id);
   const auto last = desk_.flows.find(flow.key).value_or(flow);
-  desk_.turn.close(flow.key, close_record(desk_, last, name_of(verdict.why)));
+  desk_.turn.close(flow.key, close_record(desk_, last, desk_.flows.host(last.host), name_of(verdict.why)));
   reset_gateway(injector_, last);
   reset_pod(injector_, last);
 }

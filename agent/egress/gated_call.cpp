@@ -36,14 +36,15 @@ double milliseconds_between(std::uint64_t from_ns, std::uint64_t to_ns) {
 
 }  // namespace
 
-observe::Record close_record(const GateDesk& desk, const kernel::Flow& flow, std::string_view why) {
+observe::Record close_record(const GateDesk& desk, const kernel::Flow& flow, std::string_view host,
+                             std::string_view why) {
   observe::Record record;
   record.event = observe::Event::close;
   record.id = format_audit_id(flow.audit);
   record.source = flow.key.source;
   record.destination = flow.key.destination;
   record.protocol = serving::protocol_name(static_cast<Sniffed>(flow.note));
-  record.sni = desk.flows.host(flow.host);
+  record.sni = host;
   record.gateway = flow.gateway.to_string();
   record.verdict = observe::Decision::allow;
   record.reason = Reason::registered;
@@ -269,7 +270,7 @@ void GatedCall::deny(Sniffed sniffed, Refusal refusal) {
   verdict.why = static_cast<std::uint8_t>(refusal_->reason);
   if (!opened_) return desk_.turn.deny(*this, verdict, deny_record());
   if (const auto flow = desk_.flows.find(flow_.key)) flow_ = *flow;
-  auto record = close_record(desk_, flow_, to_string(refusal_->reason));
+  auto record = close_record(desk_, flow_, host_, to_string(refusal_->reason));
   record.id = record_.id;
   record.detail = refusal_->detail;
   desk_.turn.deny(*this, verdict, std::move(record));
@@ -394,8 +395,10 @@ void GatedCall::refuse_gateway(std::string_view detail) {
 void GatedCall::end(const kernel::Flow& flow) {
   phase_ = Phase::done;
   if (opened_) {
-    desk_.flows.drop_promise(flow.key.id);
-    auto record = close_record(desk_, flow, close_reason(flow.end));
+    // The kernel forgets it itself when the gateway has everything.
+    if (!flow.was_allowed || wire::sequence_before(flow.pod_acked, flow.approved))
+      desk_.flows.drop_promise(flow.key.id);
+    auto record = close_record(desk_, flow, host_, close_reason(flow.end));
     record.id = record_.id;
     return desk_.turn.close(flow.key, std::move(record));
   }

@@ -22,7 +22,8 @@
 namespace sluice::egress {
 
 // The last record of a flow that was judged, from what the kernel keeps of it: without what only its open record says.
-observe::Record close_record(const GateDesk& desk, const kernel::Flow& flow, std::string_view why);
+observe::Record close_record(const GateDesk& desk, const kernel::Flow& flow, std::string_view host,
+                             std::string_view why);
 // Why a flow ended by itself.
 std::string_view close_reason(kernel::FlowEnd end);
 
