@@ -96,7 +96,8 @@ def main():
         way.wait_for_origin(PATIENCE_S)
         origin.stop()
         served = json.loads(origin.log.read_text())
-        way.claim_nothing_left(report, PATIENCE_S)
+        # Packets lose their sockets on the line, so that whose they were stays as long as there is room.
+        way.claim_nothing_left(report, [name for name in ways.MAPS if name != "processes"], PATIENCE_S)
         total = sum(one["begun"] for one in told.values())
         for name, one in told.items():
             report.figures(
@@ -113,12 +114,11 @@ def main():
             ids, words = ways.read_ids(getattr(lab, role))
             ways.claim_one_of_each(report, role, ids)
             report.claim(f"the {role} opened each", len(ids["open"]) == total, f"{len(ids['open']):,}")
-            denied = {r: c for r, c in words["reason"].items() if r != "protocol_not_allowed"}  # of multicast reports
-            report.claim(f"the {role} denied none", not denied, denied or "")
+            report.claim(f"the {role} denied none", not words["reason"], words["reason"] or "")
         for name, line in zip(("pod and node", "node and gateway"), lines):
             for direction, did in line.stop().items():
                 report.figures(f"between {name}, {direction}", **did)
-                rough = all(did[fate] for fate in ("lost", "twice", "late")) and not did["refused"]
+                rough = all(did[fate] for fate in ("lost", "twice", "late"))
                 report.claim(f"between {name}, {direction}: packets were lost, came twice, came late", rough, did)
     return report.finish()
 
