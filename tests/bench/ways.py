@@ -9,7 +9,7 @@ from lab import GATEWAY4, GATEWAY6, GATEWAY_NAME, Lab
 from namespaces import run, sysctl, wait_for
 from outside import WEB, WEB6
 
-HOST, UNREGISTERED, PORT = "origin.example", "evil.example", 4433
+HOST, UNREGISTERED, PORT, OTHER_PORT = "origin.example", "evil.example", 4433, 4434
 SERVICE_ENTRY = f"""
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
@@ -19,6 +19,7 @@ spec:
   location: MESH_EXTERNAL
   ports:
   - {{number: {PORT}, name: tls, protocol: TLS}}
+  - {{number: {OTHER_PORT}, name: other-tls, protocol: TLS}}
   resolution: DNS
 """
 WHOLE, ALONE = "agent and gateway", "agent alone"
@@ -85,12 +86,11 @@ class Way:
     def origin_at(self):
         return "gateway" if self.way == ALONE else "outside"
 
-    def origin(self, *argv, address="::"):
-        """The program as the origin."""
-        log = self.lab.directory / "origin.log"
-        log.unlink(missing_ok=True)
-        listens = ("[::]" if address == "::" else address, PORT)
-        return self.lab.spawn(self.origin_at, "origin", [argv[0], "origin", address, PORT, *argv[1:]], listens)
+    def origin(self, program, port=PORT):
+        """The program as the origin, in both families."""
+        name = f"origin-{port}"
+        (self.lab.directory / f"{name}.log").unlink(missing_ok=True)
+        return self.lab.spawn(self.origin_at, name, [program, "origin", "::", port], ("[::]", port))
 
     def hello(self, name=HOST, **options):
         path = self.lab.directory / f"hello-{name}-{len(options) and options['pad_bytes']}"
@@ -98,9 +98,9 @@ class Way:
         return path
 
     def wait_for_origin(self, timeout_s):
-        """Until it has no connection any more."""
+        """Until there is no connection to any more."""
         states = [word for state in STATES for word in ("state", state)]
-        query = ["ss", "-Htn", *states, f"sport = :{PORT}"]
+        query = ["ss", "-Htn", *states, f"( sport = :{PORT} or sport = :{OTHER_PORT} )"]
         enter = ("nsenter", f"--net=/run/netns/{self.lab.namespace(self.origin_at)}")
         wait_for("the origin's connections to end", lambda: not run(*enter, *query).stdout, timeout_s, 0.2)
 
