@@ -30,6 +30,7 @@ LIMITS = {
     "connections_per_pod": 100000,
     "connections_per_second": 10_000_000,
     "connections_per_second_per_pod": 10_000_000,
+    "denials_per_second": 1_000_000,  # each its own record
 }
 ROTATE_BYTES, KEEP_FILES = 64 << 20, 1000  # every record of a run is there to be counted
 # What the gate keeps of a connection, and what finds its process.
