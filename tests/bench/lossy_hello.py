@@ -18,7 +18,7 @@ DEVICE = "rough"
 PADS = (0, 1200, 4000, 11000)  # bytes that make hellos of 1, 2, 4 and 9 segments
 THREADS = 4
 # As long as TCP itself tries: what gets lost several times in a row is not to be a denial.
-LIMITS = {"first_bytes_timeout_ms": 120000, "connect_timeout_ms": 120000}
+LIMITS = {"first_bytes_timeout_ms": 120000, "connect_timeout_ms": 120000, "answer_timeout_ms": 120000}
 PATIENCE_S = 150
 
 
