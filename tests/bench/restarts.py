@@ -5,6 +5,7 @@ import argparse
 import json
 import pathlib
 import re
+import statistics
 import sys
 import time
 
@@ -144,7 +145,8 @@ def main():
             for version, target in ways.TARGETS.items()
         ]
         for one in transfers:
-            one.next_line()  # all are under way
+            one.next_line()  # all have begun
+        wait_for("all to be open", lambda: lab.agent.status()["connections"]["open"] >= each * len(transfers), 30, 0.1)
         calls = start_calls(way, load, lab.pod("a"), ways.HOST, options, options.rate)
         denied = start_calls(way, load, stranger, ways.UNREGISTERED, options, options.rate // 4)
         times = kill_again_and_again(lab, options)
@@ -158,7 +160,9 @@ def main():
             origin.stop()
         at_origin, served = (json.loads(origin.log.read_text()) for origin in origins)
 
-        report.figures("agent", kills=len(times), slowest_start_s=round(max(times), 3))
+        report.figures("agent", kills=len(times), start_median_s=statistics.median(times), start_slowest_s=max(times))
+        for version, one in zip(ways.TARGETS, moved):
+            report.figures(f"transfers, IPv{version}", **one)
         report.figures("new calls", **told)
         report.figures("calls of an unregistered host", **unregistered)
         whole = sum(one["whole"] for one in moved)
