@@ -136,10 +136,12 @@ def main():
         stranger = lab.add_pod("stranger", "my-namespace", 12)
         lab.agent.settings["identity"]["pods"].append(lab._identity(stranger))
         way.start()
-        origins = [way.origin(transfer), way.origin(load, ways.OTHER_PORT)]
+        last_s = options.seconds + 5
+        patience = ("-p", last_s + PATIENCE_S)  # a transfer may rest for as long as it lasts
+        origins = [way.origin(transfer, words=patience), way.origin(load, ways.OTHER_PORT)]
         captures = {w: Payload(lab, w, i, stranger) for w, i in (("gateway", "eth0"), ("outside", "node"))}
         each = options.transfers // len(ways.TARGETS)
-        words = ("-n", each, "-c", each, "-b", MOST_BYTES, "-l", options.seconds + 5, "-p", PATIENCE_S)
+        words = ("-n", each, "-c", each, "-b", MOST_BYTES, "-l", last_s, *patience)
         transfers = [
             programs.Call(lab.pod("a").command(transfer, "call", target, ways.PORT, way.hello(), *words, "-s", version))
             for version, target in ways.TARGETS.items()
@@ -151,7 +153,7 @@ def main():
         denied = start_calls(way, load, stranger, ways.UNREGISTERED, options, options.rate // 4)
         times = kill_again_and_again(lab, options)
         told, unregistered = finish_calls(calls, options), finish_calls(denied, options)
-        moved = [one.finish(options.seconds + PATIENCE_S) for one in transfers]
+        moved = [one.finish(last_s + PATIENCE_S) for one in transfers]
         way.wait_for_origin(PATIENCE_S)
         claim_nothing_left_undecided(report, way, stranger, captures)
         # Whose socket it was stays, as long as there is room, where no agent came to judge.
@@ -163,6 +165,7 @@ def main():
         report.figures("agent", kills=len(times), start_median_s=statistics.median(times), start_slowest_s=max(times))
         for version, one in zip(ways.TARGETS, moved):
             report.figures(f"transfers, IPv{version}", **one)
+        report.figures("transfers, at the origin", **at_origin)
         report.figures("new calls", **told)
         report.figures("calls of an unregistered host", **unregistered)
         whole = sum(one["whole"] for one in moved)

@@ -87,15 +87,16 @@ class Way:
     def origin_at(self):
         return "gateway" if self.way == ALONE else "outside"
 
-    def origin(self, program, port=PORT):
+    def origin(self, program, port=PORT, words=()):
         """The program as the origin, in both families."""
         name = f"origin-{port}"
         (self.lab.directory / f"{name}.log").unlink(missing_ok=True)
-        return self.lab.spawn(self.origin_at, name, [program, "origin", "::", port], ("[::]", port))
+        return self.lab.spawn(self.origin_at, name, [program, "origin", "::", port, *words], ("[::]", port))
 
     def hello(self, name=HOST, **options):
         path = self.lab.directory / f"hello-{name}-{len(options) and options['pad_bytes']}"
-        path.write_bytes(hello.records(hello.client_hello([name], **options)))
+        if not path.exists():  # somebody may just be reading it
+            path.write_bytes(hello.records(hello.client_hello([name], **options)))
         return path
 
     def wait_for_origin(self, timeout_s):
