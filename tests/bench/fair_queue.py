@@ -58,15 +58,15 @@ class Pods:
 
 
 def claim_calls(report, name, calms, bursts):
-    for whose, all_told, denied in (("calm pod", calms, False), ("burst", bursts, name == "unregistered")):
-        wrong = [
-            told
-            for told in all_told
-            if told["wrong"] or told["reset"] or told["denied"] != (told["open"] if denied else 0)
-        ]
-        what = "denied" if denied else "answered"
-        found = wrong or sum(told["open"] for told in all_told)
-        report.claim(f"{name}: every call of the {whose} was {what}", all_told and not wrong, found)
+    """What the machine cannot keep up with of a burst may be refused; of the calm pod's calls none."""
+    lost = [told for told in calms if told["wrong"] or told["denied"] or told["reset"]]
+    found = lost or sum(told["open"] for told in calms)
+    report.claim(f"{name}: every call of the calm pod was answered", calms and not lost, found)
+    denied = name == "unregistered"
+    wrong = [t for t in bursts if t["wrong"] or t["denied"] + t["reset"] * denied != t["open"] * denied]
+    found = wrong or sum(told["open"] for told in bursts)
+    what = "denied" if denied else "answered, or refused,"
+    report.claim(f"{name}: every call of the burst was {what} as it should be", bursts and not wrong, found)
 
 
 def claim_times(report, options, found):
@@ -102,7 +102,8 @@ def main():
         if bursts:
             again = sum(told["again"] for told in bursts)
             medians = {f: statistics.median(t[f] for t in bursts) for f in ("per_s", *TIMES)}
-            report.figures(f"the burst's calls: {name}", said_again=again, **medians)
+            refused = sum(told["reset"] for told in bursts)
+            report.figures(f"the burst's calls: {name}", said_again=again, refused=refused, **medians)
             claim_calls(report, name, calms, bursts)
     if not options.no_times:
         claim_times(report, options, found)

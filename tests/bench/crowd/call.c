@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "crowd.h"
 
@@ -12,7 +13,8 @@ enum {
   flows_max = 400000,
   opening_at_once = 256,
   messages_at_once = 64,
-  again_ms = 200, /* after which what was not answered is sent again */
+  again_ms = 200,     /* after which what was not answered is sent again */
+  resets_per_ms = 10, /* at most: each end has its record */
   alert_record = 21,
 };
 enum stage { unused, opening, greeting /* the hello is sent */, idle, talking, over };
@@ -25,7 +27,7 @@ struct flow {
 };
 
 static struct flow flows[flows_max];
-static struct link link;
+static struct link wire;
 static uint8_t next_hop[ETH_ALEN], hello[hello_max];
 static size_t hello_bytes;
 static uint32_t first_source, destination; /* host order, network order */
@@ -52,7 +54,7 @@ static void say(uint32_t number, uint32_t sequence, uint8_t flags, const uint8_t
                               .flags = flags,
                               .payload = payload,
                               .size = size};
-  send_segment(&link, next_hop, &out);
+  send_segment(&wire, next_hop, &out);
 }
 
 static void make_message(uint32_t number, uint8_t* out) {
@@ -173,11 +175,11 @@ static void open_flows(uint32_t from, uint32_t to, double rate) {
       begin(begun, opening);
     }
     struct segment came;
-    while (receive_segment(&link, &came)) done += take(&came) >= 0;
+    while (receive_segment(&wire, &came)) done += take(&came) >= 0;
     while (first_waiting < begun && flows[first_waiting].stage >= idle) ++first_waiting;
     const uint64_t now = now_ns();
     for (uint32_t i = first_waiting; i < begun; ++i) say_again(i, now);
-    wait_for_segment(&link, 1);
+    wait_for_segment(&wire, 1);
   }
   tell("open", to - from, start);
 }
@@ -202,7 +204,7 @@ static void talk(uint64_t count, uint32_t among) {
   while (done < count) {
     struct segment came;
     int some = 0;
-    while (done < count && receive_segment(&link, &came)) {
+    while (done < count && receive_segment(&wire, &came)) {
       const int64_t number = take(&came);
       if (number < 0) continue;
       some = 1;
@@ -216,7 +218,7 @@ static void talk(uint64_t count, uint32_t among) {
     if (some) continue;
     const uint64_t now = now_ns();
     for (unsigned i = 0; i < slots; ++i) say_again(waiting[i], now);
-    wait_for_segment(&link, 1);
+    wait_for_segment(&wire, 1);
   }
   tell("messages", count, start);
 }
@@ -225,6 +227,7 @@ static void reset_all(uint32_t open) {
   for (uint32_t i = 0; i < open; ++i) {
     if (flows[i].stage != over) say(i, flows[i].next, TH_RST | TH_ACK, NULL, 0);
     flows[i].stage = unused;
+    if (i % resets_per_ms == 0) usleep(1000);
   }
   printf("{\"reset\": %u}\n", open);
 }
@@ -237,7 +240,7 @@ static void prepare(const struct call_options* options) {
   uint8_t* const m = next_hop;
   if (hello_bytes < message_bytes || hello_bytes == sizeof(hello)) die("this hello");
   if (sscanf(options->next_hop, "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", m, m + 1, m + 2, m + 3, m + 4, m + 5) != 6) die("MAC");
-  link = open_link(options->interface);
+  wire = open_link(options->interface);
   first_source = ntohl(inet_addr(options->first_address));
   destination = inet_addr(options->address);
   destination_port = (uint16_t)atoi(options->port);
