@@ -112,8 +112,8 @@ def claim_flows(report, options, found, opened):
     # Where all of them talk, the programs alone wait for memory that no cache holds any more: a figure, no claim.
     for title, name, what in (
         ("few of many", "programs_ns", "the gate's programs take"),
-        ("few of many", "message_ns", "a message takes"),
-        ("all of many", "message_ns", "a message takes"),
+        ("few of many", "p50_us", "a message takes"),
+        ("all of many", "p50_us", "a message takes"),
     ):
         ratio = statistics.median(a[name] / b[name] for a, b in zip(found[title], few))
         text = f"{title}: {what} at most {MOST} of what it is with {options.few} open"
