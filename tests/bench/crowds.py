@@ -47,7 +47,9 @@ class Crowds:
         path = self.lab.pins / "maps" / "loads"
         found = [0, 0, 0]
         for entry in json.loads(run("bpftool", "-j", "map", "dump", "pinned", path).stdout):
-            value = bytes(int(byte, 16) for byte in entry["value"])
+            key, value = (bytes(int(byte, 16) for byte in entry[part]) for part in ("key", "value"))
+            if not any(key):
+                continue  # the node's own sum
             found = [a + b for a, b in zip(found, struct.unpack_from("=III", value))]
         return found
 

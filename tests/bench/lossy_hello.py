@@ -96,8 +96,7 @@ def main():
         way.wait_for_origin(PATIENCE_S)
         origin.stop()
         served = json.loads(origin.log.read_text())
-        # Packets lose their sockets on the line, so that whose they were stays as long as there is room.
-        way.claim_nothing_left(report, [name for name in ways.MAPS if name != "processes"], PATIENCE_S)
+        way.claim_nothing_left(report, PATIENCE_S)
         total = sum(one["begun"] for one in told.values())
         for name, one in told.items():
             report.figures(

@@ -156,8 +156,7 @@ def main():
         moved = [one.finish(last_s + PATIENCE_S) for one in transfers]
         way.wait_for_origin(PATIENCE_S)
         claim_nothing_left_undecided(report, way, stranger, captures)
-        # Whose socket it was stays, as long as there is room, where no agent came to judge.
-        way.claim_nothing_left(report, [name for name in ways.MAPS if name != "processes"])
+        way.claim_nothing_left(report)
         for origin in origins:
             origin.stop()
         at_origin, served = (json.loads(origin.log.read_text()) for origin in origins)

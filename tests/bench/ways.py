@@ -33,8 +33,8 @@ LIMITS = {
     "denials_per_second": 1_000_000,  # each its own record
 }
 ROTATE_BYTES, KEEP_FILES = 64 << 20, 1000  # every record of a run is there to be counted
-# What the gate keeps of a connection, and what finds its process.
-MAPS = ("flows", "backs", "promises", "syns", "ends", "conns", "processes")
+# What is kept of a connection. Whose socket it was (processes) stays as long as there is room.
+MAPS = ("flows", "backs", "promises", "syns", "ends", "conns")
 STATES = "established close-wait fin-wait-1 fin-wait-2 closing last-ack".split()
 
 
@@ -106,20 +106,20 @@ class Way:
         enter = ("nsenter", f"--net=/run/netns/{self.lab.namespace(self.origin_at)}")
         wait_for("the origin's connections to end", lambda: not run(*enter, *query).stdout, timeout_s, 0.2)
 
-    def claim_nothing_left(self, report, maps=MAPS, timeout_s=30):
+    def claim_nothing_left(self, report, timeout_s=30):
         """No entry of the gate's, no connection of a daemon's."""
         with contextlib.suppress(AssertionError):
-            wait_for("empty maps", lambda: not entries_left(footprint.of_maps(self.lab.pins), maps), timeout_s, 0.5)
-        left = entries_left(footprint.of_maps(self.lab.pins), maps)
-        report.claim(f"{self.way}: no entry is left in {', '.join(maps)}", not left, left or "")
+            wait_for("empty maps", lambda: not entries_left(footprint.of_maps(self.lab.pins)), timeout_s, 0.5)
+        left = entries_left(footprint.of_maps(self.lab.pins))
+        report.claim(f"{self.way}: no entry is left in {', '.join(MAPS)}", not left, left or "")
         for role in self.roles:
             count = getattr(self.lab, role).status()["connections"]["open"]
             report.claim(f"{self.way}: no connection is left in the {role}", not count, count)
 
 
-def entries_left(found, maps=MAPS):
+def entries_left(found):
     """Of what footprint.of_maps() found."""
-    return {name: found[name]["entries"] for name in maps if found[name]["entries"]}
+    return {name: found[name]["entries"] for name in MAPS if found[name]["entries"]}
 
 
 def read_ids(daemon):
