@@ -7,12 +7,13 @@ from namespaces import run
 from report import DIRECTORY
 
 HERE = pathlib.Path(__file__).resolve().parent
+LIBRARIES = {"transfer": ["-lcrypto"]}
 
 
 def build(name):
     DIRECTORY.mkdir(parents=True, exist_ok=True)
     program, sources = DIRECTORY / name, sorted((HERE / name).glob("*.c"))
-    run("cc", "-O2", "-Wall", "-Wextra", "-Werror", "-pthread", "-o", program, *sources)
+    run("cc", "-O2", "-Wall", "-Wextra", "-Werror", "-pthread", "-o", program, *sources, *LIBRARIES.get(name, ()))
     return program
 
 
@@ -55,6 +56,7 @@ OUTCOMES = (
     "connect_failed",
     "send_failed",
     "reset",
+    "denied",
     "ended_early",
     "other_answer",
     "other_total",

@@ -6,7 +6,7 @@ import platform
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-DIRECTORY = ROOT / "build" / "bench"
+DIRECTORY = pathlib.Path(os.environ.get("SLUICE_BENCH_DIRECTORY") or ROOT / "build" / "bench")
 
 
 class Report:

@@ -56,14 +56,26 @@ class Pod:
         self._build()
 
     def _build(self):
-        node = self.lab.node
         run("ip", "netns", "add", self.netns)
         sysctl(self.netns, ipv6__conf__all__accept_dad=0, ipv6__conf__default__accept_dad=0)
+        ip_batch(self.lab.node, f"link add {self.interface} type veth peer name eth0 netns {self.netns}")
+        self._configure()
+        self.cgroup.mkdir()
+        self._pause = self._start_pause()
+
+    def replace_link(self, make):
+        """The pod behind another pair of devices, which make() creates under the same names."""
+        run("ip", "-n", self.lab.node, "link", "del", self.interface)
+        made = make()
+        self._configure()
+        return made
+
+    def _configure(self):
+        node = self.lab.node
         # As the ptp and Calico plugins do: a full-length route to the pod, and a gateway address on the host's side.
         ip_batch(
             node,
             f"""
-            link add {self.interface} type veth peer name eth0 netns {self.netns}
             link set {self.interface} up
             addr add 10.1.0.1/32 dev {self.interface}
             addr add fd00:1::1/128 dev {self.interface} nodad
@@ -96,8 +108,6 @@ class Pod:
             neigh replace 10.1.0.1 lladdr {self.host_mac} dev eth0 nud permanent
             neigh replace fd00:1::1 lladdr {self.host_mac} dev eth0 nud permanent""",
         )
-        self.cgroup.mkdir()
-        self._pause = self._start_pause()
 
     def _start_pause(self):
         """The process that holds the pod's mount namespace, where /etc/resolv.conf is the pod's."""

@@ -14,13 +14,14 @@
 
 #include "load.h"
 
-enum { connecting_at_once = 64 };
+enum { connecting_at_once = 64, alert_record = 21 };
 enum stage { unused, connecting, answering, payload, ending };
 enum outcome {
   finished,
   connect_failed,
   send_failed,
   reset,
+  denied, /* an alert instead of the answer */
   ended_early,
   other_answer,
   other_total,
@@ -28,9 +29,9 @@ enum outcome {
   unfinished,
   outcomes
 };
-static const char* const outcome_names[outcomes] = {"finished",    "connect_failed", "send_failed",
-                                                    "reset",       "ended_early",    "other_answer",
-                                                    "other_total", "other_message",  "unfinished"};
+static const char* const outcome_names[outcomes] = {"finished",      "connect_failed", "send_failed",  "reset",
+                                                    "denied",        "ended_early",    "other_answer", "other_total",
+                                                    "other_message", "unfinished"};
 
 struct call {
   int fd;
@@ -50,7 +51,7 @@ struct caller {
   struct call* calls;
   unsigned size, open, connecting, held; /* held: idle ones that were answered */
   unsigned first_unused;                 /* no slot before it is free */
-  uint64_t begun, bytes;                 /* bytes: measured */
+  uint64_t most, begun, bytes;           /* most: to begin; bytes: measured */
   uint64_t counts[outcomes];
   uint32_t* times_ns; /* of calls (short) or messages (echo) that ended in the window, at most 4 s each */
   size_t times, times_size;
@@ -60,7 +61,7 @@ struct caller {
   uint8_t data[read_bytes];
 };
 
-static struct sockaddr_in to;
+static struct sockaddr_storage to;
 static struct order order;
 static size_t hello_bytes;
 static uint64_t give_up_ns;
@@ -104,7 +105,7 @@ static void begin(struct caller* c) {
   ++c->begun;
   ++c->connecting;
   if (++c->open > c->most_open) c->most_open = c->open;
-  call->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+  call->fd = socket(to.ss_family, SOCK_STREAM | SOCK_NONBLOCK, 0);
   if (call->fd < 0) die("socket");
   if (connect(call->fd, (const struct sockaddr*)&to, sizeof(to)) != 0 && errno != EINPROGRESS) {
     return finish(c, call, connect_failed);
@@ -187,6 +188,10 @@ static void begin_payload(struct caller* c, struct call* call) {
 
 static int take_answer(struct caller* c, struct call* call, const uint8_t* data, size_t size) {
   const size_t part = size < answer_bytes - call->got ? size : answer_bytes - call->got;
+  if (call->got == 0 && data[0] == alert_record) {
+    finish(c, call, denied);
+    return -1;
+  }
   if (memcmp(data, answer + call->got, part) != 0) {
     finish(c, call, other_answer);
     return -1;
@@ -297,11 +302,11 @@ static void keep_calling(struct caller* c) {
   for (;;) {
     const uint64_t now = now_ns();
     while (c->open < c->size && c->connecting < connecting_at_once &&
-           (order.mode == mode_short ? now_ns() < order.to_ns : c->begun < c->size)) {
+           (order.mode == mode_short ? now_ns() < order.to_ns && c->begun < c->most : c->begun < c->size)) {
       begin(c);
     }
     if (order.mode == mode_idle && atomic_load(&let_go)) let_all_go(c);
-    if (c->open == 0 && (c->begun == c->size || now >= order.to_ns)) return;
+    if (c->open == 0 && (c->begun == c->most || now >= order.to_ns)) return;
     if (now > give_up_ns) return;
     const int count = epoll_wait(c->poller, events, max_events, 20);
     for (int i = 0; i < count; ++i) handle(c, &events[i]);
@@ -403,10 +408,12 @@ int call_origin(const struct call_options* options) {
   order.to_ns = order.from_ns + (uint64_t)(options->seconds * 1e9);
   give_up_ns = order.to_ns + (uint64_t)(options->patience_s * 1e9);
   hold_total = options->connections;
+  const uint64_t most = options->calls > 0 ? options->calls : UINT64_MAX;
   for (unsigned i = 0; i < threads; ++i) {
     struct caller* const c = &callers[i];
     c->poller = epoll_create1(0);
     c->size = options->connections / threads + (i < options->connections % threads);
+    c->most = order.mode == mode_short ? most / threads + (i < most % threads) : c->size;
     c->calls = zeroed(c->size, sizeof(*c->calls));
     read_hello(c, options->hello_path);
   }

@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
-#include <arpa/inet.h>
+#include <netdb.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <time.h>
@@ -21,9 +22,13 @@ uint64_t now_ns(void) {
   return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
-struct sockaddr_in endpoint(const char* address, const char* port) {
-  struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(port))};
-  if (inet_pton(AF_INET, address, &to.sin_addr) != 1) die(address);
+struct sockaddr_storage endpoint(const char* address, const char* port) {
+  const struct addrinfo hints = {.ai_flags = AI_NUMERICHOST, .ai_socktype = SOCK_STREAM};
+  struct sockaddr_storage to = {0};
+  struct addrinfo* found;
+  if (getaddrinfo(address, port, &hints, &found) != 0) die(address);
+  memcpy(&to, found->ai_addr, found->ai_addrlen);
+  freeaddrinfo(found);
   return to;
 }
 

@@ -15,6 +15,7 @@
 #include <netinet/in.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 
 enum {
   answer_bytes = 127,
@@ -50,7 +51,7 @@ extern const uint8_t stream[stream_bytes];
 
 _Noreturn void die(const char* what);
 uint64_t now_ns(void);
-struct sockaddr_in endpoint(const char* address, const char* port);
+struct sockaddr_storage endpoint(const char* address, const char* port);
 void watch(int poller, int op, int fd, uint32_t events, uint64_t data);
 /* The most files that this process may open. */
 size_t max_files(void);
@@ -64,5 +65,6 @@ struct call_options {
   double warm_up_s, seconds, patience_s;
   double
       rate; /* short: so many connections begin a second whatever becomes of the others; 0: the next after the last */
+  uint64_t calls; /* short: end after so many, or when time is over; 0: when time is over */
 };
 int call_origin(const struct call_options* options);

@@ -3,7 +3,7 @@
  *   load origin ADDRESS PORT [-t THREADS]
  *     serves until SIGTERM, then prints what it saw as JSON
  *   load short|up|down|echo|idle ADDRESS PORT HELLO [-t THREADS] [-c CONNECTIONS] [-w WARM_UP_S] [-s SECONDS]
- *        [-p PATIENCE_S] [-r RATE]
+ *        [-p PATIENCE_S] [-r RATE] [-n CALLS]
  *     calls with the ClientHello in the file HELLO and prints how that went as JSON. idle prints a line once all are
  *     open and ends them when its standard input ends.
  */
@@ -18,14 +18,14 @@ static int usage(void) {
   fprintf(stderr,
           "usage: load origin ADDRESS PORT [-t THREADS]\n"
           "       load short|up|down|echo|idle ADDRESS PORT HELLO [-t THREADS] [-c CONNECTIONS] [-w WARM_UP_S]\n"
-          "            [-s SECONDS] [-p PATIENCE_S] [-r RATE]\n");
+          "            [-s SECONDS] [-p PATIENCE_S] [-r RATE] [-n CALLS]\n");
   return 2;
 }
 
 int main(int argc, char** argv) {
   struct call_options options = {.threads = 1, .connections = 1, .seconds = 1, .patience_s = 10};
   int option;
-  while ((option = getopt(argc, argv, "t:c:w:s:p:r:")) != -1) {
+  while ((option = getopt(argc, argv, "t:c:w:s:p:r:n:")) != -1) {
     switch (option) {
       case 't':
         options.threads = (unsigned)atoi(optarg);
@@ -41,6 +41,9 @@ int main(int argc, char** argv) {
         break;
       case 'p':
         options.patience_s = atof(optarg);
+        break;
+      case 'n':
+        options.calls = strtoul(optarg, NULL, 10);
         break;
       case 'r':
         options.rate = atof(optarg);

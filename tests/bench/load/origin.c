@@ -183,9 +183,9 @@ static void* work(void* argument) {
 }
 
 static void listen_at(const char* address, const char* port) {
-  const struct sockaddr_in here = endpoint(address, port);
+  const struct sockaddr_storage here = endpoint(address, port);
   const int yes = 1;
-  listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+  listener = socket(here.ss_family, SOCK_STREAM | SOCK_NONBLOCK, 0);
   setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
   if (bind(listener, (const struct sockaddr*)&here, sizeof(here)) != 0 || listen(listener, 4096) != 0) die("listen");
 }
