@@ -240,7 +240,7 @@ struct sluice_flow {
   __u8 sniffed;         /* what the first bytes were, SLUICE_SNIFFED_TLS or another of the agent's numbers */
   __u8 end;             /* SLUICE_END_* */
   __u8 why;             /* denied: one of the agent's numbers */
-  __u8 zero;
+  __u8 judged;          /* allowed: tenths of a second after it began, at most so many as fit */
 };
 SLUICE_ASSERT_SIZE(struct sluice_flow, 160);
 

@@ -115,6 +115,10 @@ SLUICE_INLINE struct sluice_decision sluice_decide_tcp(const struct sluice_packe
      * belongs to a connection that was let pass. */
     const bool ours = facts->has_socket || (facts->listening && !facts->audit && !facts->gated);
     if (ours) return sluice_decided(SLUICE_RELAY, SLUICE_REASON_NONE);
+    /* Late, of a connection through the gate that is over: that is no call. */
+    if (facts->gated && packet->segment.payload == 0) {
+      return sluice_decided(packet->segment.rst ? SLUICE_DROP : SLUICE_REFUSE_TCP, SLUICE_REASON_NONE);
+    }
     return sluice_refuse(packet, SLUICE_REASON_POLICY_NOT_READY);
   }
   /* The gate needs no listener: what it holds waits for an agent as long as the heart's last beat counts. */

@@ -111,8 +111,9 @@ __noinline int begin_flow(struct __sk_buff* skb, struct sluice_packet* packet, c
   if (!packet || !tuple || !port) return TC_ACT_SHOT;
   if (packet->segment.fin || packet->segment.rst) return TC_ACT_SHOT; /* no stack opens a connection so */
   struct sluice_flow* flow = bpf_map_lookup_elem(&flows, tuple);
-  const bool again = flow && flow->ifindex == skb->ifindex && flow->pod_isn == packet->segment.sequence &&
-                     is_undecided(sluice_state_of(flow->state));
+  const bool again = flow && flow->ifindex == skb->ifindex && flow->pod_isn == packet->segment.sequence;
+  /* A late copy: what goes on, or is over, is not begun anew by it. */
+  if (again && !is_undecided(sluice_state_of(flow->state))) return TC_ACT_SHOT;
   if (again) {
     if (reopen(flow, tuple)) return TC_ACT_SHOT;
   } else {

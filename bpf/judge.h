@@ -15,6 +15,8 @@ SLUICE_INLINE void name_flow(struct sluice_flow* flow, const struct sluice_verdi
   flow->audit[1] = verdict->audit[1];
   flow->host = verdict->host;
   flow->sniffed = verdict->sniffed;
+  const __u64 cookie = flow->cookie;
+  if (cookie) bpf_map_delete_elem(&processes, &cookie); /* the agent knows it */
 }
 
 SLUICE_INLINE int allow_flow(struct sluice_flow* flow, __u64 state, const struct sluice_verdict* verdict) {
@@ -28,6 +30,8 @@ SLUICE_INLINE int allow_flow(struct sluice_flow* flow, __u64 state, const struct
   flow->pod_next = verdict->approved;
   flow->bytes_sent = verdict->approved - first;
   __sync_fetch_and_or(&flow->flags, SLUICE_FLOW_WAS_ALLOWED);
+  const __u64 tenths = (bpf_ktime_get_ns() - flow->began_ns) / 100000000ULL;
+  flow->judged = tenths < 255 ? (__u8)tenths : 255;
   const bool nothing_to_send = verdict->header == 0 && verdict->approved == first;
   return settle(flow, verdict->flow_id, nothing_to_send ? SLUICE_FLOW_OPEN : SLUICE_FLOW_ALLOWED);
 }
@@ -111,7 +115,8 @@ SLUICE_INLINE bool is_late(const struct sluice_flow* flow, __u32 state, const st
       return age_ns > (__s64)args->allowed_ns;
     case SLUICE_FLOW_OPEN:
       if (idle_ns > (__s64)args->idle_ns) return true;
-      return flow->sniffed == SLUICE_SNIFFED_TLS && flow->bytes_received == 0 && age_ns > (__s64)args->answer_ns;
+      return flow->sniffed == SLUICE_SNIFFED_TLS && flow->bytes_received == 0 &&
+             age_ns - flow->judged * 100000000LL > (__s64)args->answer_ns;
     case SLUICE_FLOW_DENIED:
       return !(flow->flags & SLUICE_FLOW_RECORDED);
     case SLUICE_FLOW_ENDED:
@@ -134,7 +139,7 @@ SLUICE_INLINE void remove_flow(struct sluice_flow* flow, const struct sluice_tup
   bpf_map_delete_elem(&flows, tuple);
 }
 
-enum { late_at_once = 1024 };
+enum { late_at_once = 2048 };
 
 __noinline int sweep_flow(struct sluice_tuple* tuple, struct sluice_flow* flow, struct sluice_sweep_args* args) {
   if (!tuple || !flow || !args) return 0;

@@ -344,8 +344,8 @@ void Gate::sweep(std::uint64_t now_ns) {
   if (desk_.flows.has_many_hosts()) forget_hosts();
   // However many flows there are, looking at them takes a bounded share of the time.
   const auto ended_ns = monotonic_ns();
-  const auto pause_ns =
-      std::max(swept.undecided != 0 ? sweep_time_ns : slow_sweep_time_ns, (ended_ns - now_ns) * sweep_share);
+  const auto pause_ns = std::max(swept.undecided + swept.late != 0 ? sweep_time_ns : slow_sweep_time_ns,
+                                 (ended_ns - now_ns) * sweep_share);
   next_sweep_ns_ = ended_ns + pause_ns;
 }
 

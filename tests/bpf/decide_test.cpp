@@ -67,9 +67,12 @@ void expect_always(Holds holds) {
 }
 
 TEST(Decide, every_denial_has_a_reason_and_nothing_else_has) {
-  expect_always([](const auto&, const auto&, const auto& decision) {
+  expect_always([](const auto& packet, const auto& facts, const auto& decision) {
+    // A late segment of a connection that is over is no call.
+    const bool late = packet.protocol == IPPROTO_TCP && !packet.tcp_syn && facts.gated && packet.segment.payload == 0;
     const bool denied = decision.action >= SLUICE_DROP;
-    return denied == (decision.reason != SLUICE_REASON_NONE) && decision.reason < SLUICE_REASONS;
+    const bool reasoned = decision.reason != SLUICE_REASON_NONE;
+    return (denied == reasoned || (denied && late)) && decision.reason < SLUICE_REASONS;
   });
 }
 

@@ -246,6 +246,22 @@ TEST_P(FlowEnd, sweep_finds_tls_without_an_answer) {
   EXPECT_EQ(sweep(began_ns + 6'000'000'000, patience).late, 0U);
 }
 
+TEST_P(FlowEnd, the_time_for_an_answer_begins_with_the_verdict) {
+  const auto call = held();
+  ASSERT_TRUE(kernel_->flows().judge(
+      {.kind = FlowVerdict::Kind::allow, .key = call.key, .note = SLUICE_SNIFFED_TLS, .approved = call.first}));
+  const auto flows = lab_.map<sluice_tuple, sluice_flow>("flows");
+  const auto tuple = flows.keys().at(0);
+  auto entry = flows.find(tuple).value();
+  EXPECT_LE(entry.judged, 10) << "a moment ago";
+  entry.judged = 20;
+  flows.put(tuple, entry);
+  auto patience = endless();
+  patience.answer = 5'000'000'000;
+  EXPECT_EQ(sweep(entry.began_ns + 6'900'000'000, patience).late, 0U);
+  EXPECT_EQ(sweep(entry.began_ns + 7'100'000'000, patience).late, 1U);
+}
+
 TEST_P(FlowEnd, sweep_finds_what_waits_too_long_in_each_state) {
   struct Row {
     State state;

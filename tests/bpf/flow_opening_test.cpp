@@ -242,6 +242,26 @@ TEST_P(FlowOpening, points_2_and_3_a_syn_with_another_number_is_another_flow) {
   EXPECT_EQ(load().undecided, 1U);
 }
 
+TEST_P(FlowOpening, point_3_a_late_copy_of_a_flows_syn_begins_nothing) {
+  const auto copy_is_dropped = [&](const Call& call, State state) {
+    told();
+    EXPECT_FALSE(sent_to_gateway(call.destination, call.first - 1));
+    EXPECT_EQ(state_of(call), state);
+    EXPECT_THAT(told(), IsEmpty());
+    EXPECT_THAT(kernel_->flows().replaced(), IsEmpty());
+  };
+  const auto call = allowed(10, 0);
+  copy_is_dropped(call, State::allowed);
+  gateway_says(call, {.flags = ack, .sequence = gateway_isn + 1, .acknowledgement = call.first + 10});
+  copy_is_dropped(call, State::open);
+  reaches_gateway(call, data(call, 10, 10));
+  reaches_gateway(call, {.flags = rst, .sequence = call.first + 20});
+  copy_is_dropped(call, State::ended);
+  collect(call.key);
+  copy_is_dropped(call, State::collected);
+  EXPECT_TRUE(sent_to_gateway(call.destination, 90000)) << "another connection";
+}
+
 TEST_P(FlowOpening, point_2_a_verdict_for_the_flow_of_before_changes_nothing) {
   const auto old = held();
   const auto call = held(90000);
@@ -373,9 +393,14 @@ TEST_P(FlowOpening, a_segment_of_no_flow_to_a_gated_port_is_reset) {
                     .source_port = 4000,
                     .first = 1001,
                     .key = {}};
+  const auto denials = [&](const TcpFields& fields) { return pod_says(nobody, fields).denials.size(); };
   is_reset(nobody, bare(nobody));
   is_reset(nobody, data(nobody, 0, 10));
   pod_is_not_heard(nobody, {.flags = rst, .sequence = 1});
+  EXPECT_EQ(denials(bare(nobody)), 0U) << "late, and no call";
+  EXPECT_EQ(denials({.flags = ack | fin, .sequence = 1, .acknowledgement = 1}), 0U);
+  EXPECT_EQ(denials({.flags = rst, .sequence = 1}), 0U);
+  EXPECT_EQ(denials(data(nobody, 0, 10)), 1U);
 }
 
 TEST_P(FlowOpening, point_6_a_pod_has_no_more_flows_than_its_limit) {
