@@ -29,7 +29,7 @@ class CheckLayout(unittest.TestCase):
 
     def test_a_tree_as_designed_has_no_findings(self):
         self.assertEqual(self.findings({
-            "agent/egress/outbound_call.cpp": '#include "egress/outbound_call.h"\n#include "relay/splice.h"\n'
+            "agent/egress/outbound_call.cpp": '#include "egress/outbound_call.h"\n#include "relay/tunnel.h"\n'
                                               '#include "kernel/flows.h"\n#include <vector>\n#include <net/if.h>\n',
             "agent/egress/outbound_call.h": '#pragma once\n#include "serving/live.h"\n',
             "agent/resources/registry.cpp": '#include "settings/settings.h"\n#include "policy/snapshot.h"\n'
