@@ -114,12 +114,13 @@ SLUICE_INLINE void count_change(__u32 ifindex, __u32 before, __u32 after) {
   const bool decided = is_undecided(before) && !is_undecided(after);
   const bool over = before < SLUICE_FLOW_DENIED && after >= SLUICE_FLOW_DENIED;
   if (!decided && !over) return;
-  struct sluice_load* load = bpf_map_lookup_elem(&loads, &ifindex);
-  if (load && decided) __sync_fetch_and_sub(&load->undecided, 1);
-  if (load && over) __sync_fetch_and_sub(&load->live, 1);
   const __u32 all = SLUICE_NODE;
-  struct sluice_load* node = over ? bpf_map_lookup_elem(&loads, &all) : 0;
-  if (node) __sync_fetch_and_sub(&node->live, 1);
+  struct sluice_load* load = bpf_map_lookup_elem(&loads, &ifindex);
+  struct sluice_load* node = bpf_map_lookup_elem(&loads, &all);
+  if (load && decided) __sync_fetch_and_sub(&load->undecided, 1);
+  if (node && decided) __sync_fetch_and_sub(&node->undecided, 1);
+  if (load && over) __sync_fetch_and_sub(&load->live, 1);
+  if (node && over) __sync_fetch_and_sub(&node->live, 1);
 }
 
 /* From the state that was read to another; false when somebody was faster. */

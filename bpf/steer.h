@@ -138,6 +138,7 @@ SLUICE_INLINE bool take_place(__u32 ifindex, const struct sluice_config* config,
   __sync_fetch_and_add(&load->live, 1);
   __sync_fetch_and_add(&load->undecided, 1);
   __sync_fetch_and_add(&node->live, 1);
+  __sync_fetch_and_add(&node->undecided, 1);
   return true;
 }
 

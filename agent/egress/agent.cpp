@@ -29,7 +29,7 @@ struct Desk {
 };
 
 // The call lives in this frame. Parameters, not captures: a lambda would be gone before its coroutine.
-net::Task<void> serve(const Node& node, Desk& desk, net::Tcp::socket client) {
+net::Task<void> serve(const Node& node, Desk& desk, net::Socket client) {
   OutboundCall call(node, desk.worker, *desk.upstreams, std::move(client));
   co_await call.serve(desk.pods);
 }
@@ -214,9 +214,8 @@ Status Agent::listen(Desk& desk, const Endpoint& endpoint, std::vector<int>& lis
   auto acceptor = net::listen(desk.worker.context(), endpoint, {.transparent = true});
   if (!acceptor) return acceptor.error();
   listeners.push_back(acceptor->native_handle());
-  desk.worker.accept_all(std::move(*acceptor), [this, raw = &desk](net::Tcp::socket client) {
-    return serve(node_, *raw, std::move(client));
-  });
+  desk.worker.accept_all(std::move(*acceptor),
+                         [this, raw = &desk](net::Socket client) { return serve(node_, *raw, std::move(client)); });
   return Done{};
 }
 

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <iterator>
 #include <unordered_set>
+#include <utility>
 
 #include "base/clock.h"
 #include "base/spread.h"
@@ -25,9 +26,12 @@ constexpr std::size_t endings_at_once = 4096;
 constexpr std::size_t waiting_per_pod = 8192;  // upcalls; beyond them TCP sends again
 constexpr std::size_t served_at_once = 128;
 constexpr std::chrono::milliseconds tick_time{20};
+constexpr std::chrono::milliseconds slow_tick_time{200};  // while nothing has happened for a while
+constexpr std::uint64_t while_ns = 2'000'000'000;
 constexpr std::uint64_t sweep_time_ns = 100'000'000;  // while something is undecided
 constexpr std::uint64_t slow_sweep_time_ns = 1'000'000'000;
-constexpr std::uint64_t sweep_share = 100;  // one part of so many
+constexpr std::uint64_t idle_sweep_time_ns = 3'000'000'000;  // while nothing has happened for a while
+constexpr std::uint64_t sweep_share = 100;                   // one part of so many
 constexpr std::uint64_t allowed_ns = 30'000'000'000;
 constexpr std::uint64_t linger_ns = 2'000'000'000;  // for late packets of what has ended
 constexpr std::uint64_t fresh_ns = 1'000'000'000;
@@ -55,12 +59,14 @@ void Gate::set_pods(std::shared_ptr<const identity::PodTable> pods) {
   boost::asio::post(worker_.context(), [this, pods = std::move(pods)]() mutable {
     const bool first = desk_.pods == nullptr;
     desk_.pods = std::move(pods);
-    std::set<unsigned> interfaces;
-    for (const auto& pod : desk_.pods->pods()) interfaces.insert(pod.ifindex);
-    std::set<unsigned> gone;
-    std::set_difference(interfaces_.begin(), interfaces_.end(), interfaces.begin(), interfaces.end(),
+    Places places;
+    for (const auto& pod : desk_.pods->pods()) {
+      for (const auto& address : pod.addresses) places.emplace(pod.ifindex, address);
+    }
+    Places gone;
+    std::set_difference(places_.begin(), places_.end(), places.begin(), places.end(),
                         std::inserter(gone, gone.begin()));
-    interfaces_ = std::move(interfaces);
+    places_ = std::move(places);
     if (!gone.empty()) cut_orphans(gone);
     if (first) recheck();
   });
@@ -96,6 +102,8 @@ void Gate::read_endings() {
 void Gate::take(const kernel::Upcall& upcall) {
   auto& queue = queues_[upcall.flow.ifindex];
   if (queue.size() >= waiting_per_pod) return;
+  busy_ns_ = monotonic_ns();
+  if (std::exchange(slow_, false)) set_clock(tick_time);
   if (queue.empty()) turns_.push_back(upcall.flow.ifindex);
   queue.push_back({upcall, {upcall.frame.begin(), upcall.frame.end()}});
 }
@@ -278,11 +286,11 @@ void Gate::take_over() {
   desk_.node.recorder.found_open(static_cast<std::size_t>(open));
 }
 
-// Nobody is left to be told.
-void Gate::cut_orphans(const std::set<unsigned>& gone) {
+// Of pods that are gone, or do not have the address any more.
+void Gate::cut_orphans(const Places& gone) {
   for (const auto& flow : desk_.flows.all()) {
     const bool judged = flow.state == kernel::FlowState::allowed || flow.state == kernel::FlowState::open;
-    if (judged && gone.contains(flow.ifindex)) cut(flow, Cut::pod_gone);
+    if (judged && gone.contains({flow.ifindex, flow.key.source.address})) cut(flow, Cut::pod_gone);
   }
   finish_turn();
 }
@@ -320,12 +328,26 @@ void Gate::tick() {
   for (const auto& [id, call] : calls_) call->keep_going(now_ns);
   desk_.turn.commit();
   std::erase_if(calls_, [](const auto& one) { return one.second->is_done(); });
+  if (slow_ && desk_.flows.undecided() != 0) {
+    busy_ns_ = now_ns;
+    next_sweep_ns_ = now_ns;
+  }
   if (now_ns >= next_sweep_ns_) sweep(now_ns);
   read_endings();
-  clock_.expires_after(tick_time);
+  slow_ = is_quiet(now_ns);
+  set_clock(slow_ ? slow_tick_time : tick_time);
+}
+
+void Gate::set_clock(std::chrono::milliseconds time) {
+  clock_.expires_after(time);
   clock_.async_wait([this](const boost::system::error_code& error) {
     if (!error) tick();
   });
+}
+
+// Nothing is to be done but what somebody asks for.
+bool Gate::is_quiet(std::uint64_t now_ns) const {
+  return calls_.empty() && now_ns > busy_ns_ + while_ns;
 }
 
 void Gate::sweep(std::uint64_t now_ns) {
@@ -344,8 +366,9 @@ void Gate::sweep(std::uint64_t now_ns) {
   if (desk_.flows.has_many_hosts()) forget_hosts();
   // However many flows there are, looking at them takes a bounded share of the time.
   const auto ended_ns = monotonic_ns();
-  const auto pause_ns = std::max(swept.undecided + swept.late != 0 ? sweep_time_ns : slow_sweep_time_ns,
-                                 (ended_ns - now_ns) * sweep_share);
+  const auto slow_ns = is_quiet(now_ns) ? idle_sweep_time_ns : slow_sweep_time_ns;
+  const auto pause_ns =
+      std::max(swept.undecided + swept.late != 0 ? sweep_time_ns : slow_ns, (ended_ns - now_ns) * sweep_share);
   next_sweep_ns_ = ended_ns + pause_ns;
 }
 

@@ -4,6 +4,7 @@
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <chrono>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -45,6 +46,8 @@ class Gate {
   static std::vector<serving::Flow> flows(const kernel::Flows& flows, const identity::PodTable& pods);
 
  private:
+  // Interfaces and what addresses pods have there.
+  using Places = std::set<std::pair<unsigned, IpAddress>>;
   // An upcall that waits for its turn, with its frame.
   struct Waiting {
     kernel::Upcall upcall;
@@ -65,27 +68,31 @@ class Gate {
   void end_denied(const kernel::Flow& flow);
   void cut(const kernel::Flow& flow, Cut why);
   void recheck();
-  void cut_orphans(const std::set<unsigned>& gone);
+  void cut_orphans(const Places& gone);
   bool is_still_allowed(const kernel::Flow& flow) const;
   void note_failure(const kernel::Flow& flow);
   void take_over();
   void forget_hosts();
 
   void tick();
+  void set_clock(std::chrono::milliseconds time);
   void sweep(std::uint64_t now_ns);
+  bool is_quiet(std::uint64_t now_ns) const;
 
   GateDesk desk_;
   serving::Worker& worker_;
   net::Injector injector_;
   std::function<void()> gateway_failed_;
   boost::asio::steady_timer clock_;
+  bool slow_ = false;  // clock_ is
   std::optional<serving::FdWatch> readable_;
   std::unordered_map<unsigned, std::deque<Waiting>> queues_;  // of each pod's interface that has any
   std::deque<unsigned> turns_;                                // these interfaces
   bool serving_ = false;
   std::unordered_map<std::uint64_t, std::unique_ptr<GatedCall>> calls_;
   std::vector<std::uint64_t> handled_;  // flows of this turn
-  std::set<unsigned> interfaces_;       // of pods
+  Places places_;                       // of pods
+  std::uint64_t busy_ns_ = 0;           // when the last upcall came
   std::uint64_t next_sweep_ns_ = 0;
   std::uint64_t past_until_ns_ = 0;
 };

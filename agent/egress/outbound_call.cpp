@@ -23,8 +23,7 @@ std::string key_of(const Way& way) {
 
 }  // namespace
 
-OutboundCall::OutboundCall(const Node& node, serving::Worker& worker, serving::Upstreams& upstreams,
-                           net::Tcp::socket client)
+OutboundCall::OutboundCall(const Node& node, serving::Worker& worker, serving::Upstreams& upstreams, net::Socket client)
     : Call(worker, node.recorder, node.settings.limits, std::move(client)), node_(node), upstreams_(upstreams) {}
 
 net::Task<void> OutboundCall::serve(std::shared_ptr<const identity::PodTable> pods) {
@@ -39,10 +38,10 @@ net::Task<void> OutboundCall::serve(std::shared_ptr<const identity::PodTable> po
 bool OutboundCall::identify() {
   boost::system::error_code error;
   record_.protocol = "tcp";
-  record_.source = net::peer_of(client_->socket());
+  record_.source = client_->socket().peer();
   // The listener is transparent: our end of the connection has the address that the pod dialled.
   record_.destination = net::to_endpoint(client_->socket().local_endpoint(error));
-  if (error || !record_.source) return false;
+  if (error || record_.source->address.is_unspecified()) return false;
   record_.process = serving::process_facts(identity::take_process(node_.kernel, *record_.source, *record_.destination));
   const auto* pod = pods_->by_address(record_.source->address);
   if (!pod) return false;
@@ -125,7 +124,7 @@ net::Task<std::optional<Refusal>> OutboundCall::connect_gateway(ByGateway way) {
     if (const auto* error = std::get_if<net::DialError>(&dialled)) {
       failed = Refusal{Reason::gateway_unreachable, "gateway " + error->message};
     } else {
-      failed = co_await begin_transport(gateway, std::get<net::Tcp::socket>(std::move(dialled)));
+      failed = co_await begin_transport(gateway, std::get<net::Socket>(std::move(dialled)));
     }
     if (!failed) {
       node_.gateways.succeeded(way.gateway, index);
@@ -139,7 +138,7 @@ net::Task<std::optional<Refusal>> OutboundCall::connect_gateway(ByGateway way) {
 }
 
 net::Task<std::optional<Refusal>> OutboundCall::begin_transport(const settings::GatewayTarget& gateway,
-                                                                net::Tcp::socket socket) {
+                                                                net::Socket socket) {
   if (gateway.transport != settings::Transport::tls) {
     upstream_ = std::make_unique<net::PlainStream>(std::move(socket));
     co_return std::nullopt;
@@ -170,7 +169,7 @@ net::Task<std::optional<Refusal>> OutboundCall::connect_original() {
                       failed->message};
   }
   record_.upstream = record_.destination->to_string();
-  upstream_ = std::make_unique<net::PlainStream>(std::get<net::Tcp::socket>(std::move(dialled)));
+  upstream_ = std::make_unique<net::PlainStream>(std::get<net::Socket>(std::move(dialled)));
   co_return std::nullopt;
 }
 

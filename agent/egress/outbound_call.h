@@ -14,7 +14,7 @@ namespace sluice::egress {
 class OutboundCall final : public serving::Call {
  public:
   // `upstreams` belongs to the worker's thread.
-  OutboundCall(const Node& node, serving::Worker& worker, serving::Upstreams& upstreams, net::Tcp::socket client);
+  OutboundCall(const Node& node, serving::Worker& worker, serving::Upstreams& upstreams, net::Socket client);
 
   // Tells the whole story; `pods` is who is who at its beginning.
   net::Task<void> serve(std::shared_ptr<const identity::PodTable> pods);
@@ -37,7 +37,7 @@ class OutboundCall final : public serving::Call {
   net::Task<Refused> connect_gateway(ByGateway way);
   net::Task<Refused> connect_direct();
   net::Task<Refused> connect_original();
-  net::Task<Refused> begin_transport(const settings::GatewayTarget& gateway, net::Tcp::socket socket);
+  net::Task<Refused> begin_transport(const settings::GatewayTarget& gateway, net::Socket socket);
   std::vector<std::uint8_t> header_for(const settings::GatewayTarget& gateway, std::uint16_t port);
 
   const Node& node_;

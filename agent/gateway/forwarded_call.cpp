@@ -25,7 +25,7 @@ std::string_view last_segment(std::string_view uri) {
 }  // namespace
 
 ForwardedCall::ForwardedCall(const Exit& exit, serving::Worker& worker, serving::Upstreams& upstreams,
-                             const settings::Listen& listen, net::Tcp::socket client)
+                             const settings::Listen& listen, net::Socket client)
     : Call(worker, exit.recorder, exit.settings.limits, std::move(client)),
       exit_(exit),
       upstreams_(upstreams),
@@ -44,14 +44,16 @@ net::Task<void> ForwardedCall::serve() {
 }
 
 net::Task<std::optional<Refusal>> ForwardedCall::meet_agent(std::vector<std::uint8_t>& behind) {
-  boost::system::error_code error;
-  peer_ = net::peer_of(client_->socket()).value_or(Endpoint());
+  peer_ = client_->socket().peer();
   record_.protocol = "tcp";
   record_.source = peer_;
-  record_.destination = net::to_endpoint(client_->socket().local_endpoint(error));
+  // The address that the pod dialled is not known yet, the port is what this listener stands for.
+  record_.destination = Endpoint{IpAddress(), listen_.service_port};
   gateway_port_ = listen_.service_port;
   if (const auto limit = admit(); !limit.empty()) co_return Refusal{Reason::overloaded, std::string(limit)};
   if (listen_.transport == settings::Transport::raw) co_return meet_raw_client();
+  boost::system::error_code error;
+  record_.destination = net::to_endpoint(client_->socket().local_endpoint(error));
   if (listen_.transport == settings::Transport::tls) {
     auto refusal = co_await begin_transport();
     if (refusal) co_return refusal;
@@ -60,15 +62,13 @@ net::Task<std::optional<Refusal>> ForwardedCall::meet_agent(std::vector<std::uin
 }
 
 std::optional<Refusal> ForwardedCall::meet_raw_client() {
-  // The address that the pod dialled is not known, the port is what this listener stands for.
-  record_.destination = Endpoint{IpAddress(), listen_.service_port};
   if (contains(listen_.unsigned_from, peer_.address)) return std::nullopt;
   return denied(fmt::format("{} is not in unsigned_from of this listener", peer_.address.to_string()));
 }
 
 net::Task<std::optional<Refusal>> ForwardedCall::begin_transport() {
   auto& plain = client_->socket();
-  net::Tcp::socket socket(plain.get_executor());
+  net::Socket socket(plain.get_executor());
   std::swap(socket, plain);
   auto begun = co_await tls::accept(*exit_.tls, std::move(socket), limits_.first_bytes_timeout);
   if (const auto* error = std::get_if<tls::HandshakeError>(&begun)) co_return denied(error->message);
@@ -142,16 +142,18 @@ std::optional<Refusal> ForwardedCall::decide(Sniffed sniffed) {
   if (!authority_.empty() && authority_ != host_) {
     return Refusal{Reason::host_mismatch, "the agent judged " + authority_};
   }
-  snapshot_ = worker_.snapshot();
-  const auto verdict = judge(snapshot_.get(), sniffed);
+  chosen_.reset();
+  auto snapshot = worker_.snapshot();
+  const auto verdict = judge(snapshot.get(), sniffed);
   if (!verdict.allowed()) return Refusal{verdict.reason, {}};
   const auto call = request(sniffed);
-  auto chosen = choose_outgoing(*snapshot_, snapshot_->route(call, verdict, caller()), call, verdict,
+  auto chosen = choose_outgoing(*snapshot, snapshot->route(call, verdict, caller()), call, verdict,
                                 exit_.settings.gateway.unrouted);
   if (auto* none = std::get_if<NoOutgoing>(&chosen)) return Refusal{Reason::no_gateway_route, std::move(none->detail)};
-  outgoing_ = std::get<Outgoing>(std::move(chosen));
-  record_.route = outgoing_.route;
-  way_ = way_of(outgoing_);
+  auto& outgoing = std::get<Outgoing>(chosen);
+  record_.route = outgoing.route;
+  way_ = way_of(outgoing);
+  chosen_ = std::make_unique<Chosen>(Chosen{std::move(snapshot), std::move(outgoing)});
   return std::nullopt;
 }
 
@@ -169,21 +171,24 @@ std::optional<std::string> ForwardedCall::find_way(const Snapshot& snapshot, con
 }
 
 net::Task<std::optional<Refusal>> ForwardedCall::connect() {
-  const serving::TargetQuery query{outgoing_.service, outgoing_.port, outgoing_.host, *record_.destination, pick_, {},
-                                   outgoing_.subset};
-  const auto timeout = outgoing_.policy.connect_timeout_ms ? net::Milliseconds(*outgoing_.policy.connect_timeout_ms)
-                                                           : limits_.connect_timeout;
+  const auto chosen = std::move(chosen_);
+  const auto& outgoing = chosen->outgoing;
+  const serving::TargetQuery query{outgoing.service, outgoing.port, outgoing.host, *record_.destination, pick_, {},
+                                   outgoing.subset};
+  const auto timeout = outgoing.policy.connect_timeout_ms ? net::Milliseconds(*outgoing.policy.connect_timeout_ms)
+                                                          : limits_.connect_timeout;
   auto dialled = co_await dial(upstreams_, query, timeout);
   if (auto* refusal = std::get_if<Refusal>(&dialled)) co_return std::move(*refusal);
   auto& [socket, endpoint] = std::get<net::Dialled>(dialled);
   record_.upstream = endpoint.to_string();
-  if (const auto* tls = outgoing_.origination()) co_return co_await begin_tls(*tls, std::move(socket));
+  if (outgoing.origination() != nullptr) co_return co_await begin_tls(outgoing, std::move(socket));
   upstream_ = std::make_unique<net::PlainStream>(std::move(socket));
   co_return std::nullopt;
 }
 
-net::Task<std::optional<Refusal>> ForwardedCall::begin_tls(ClientTls tls, net::Tcp::socket socket) {
-  if (tls.subject_alt_names.empty()) tls.subject_alt_names = outgoing_.service->subject_alt_names;
+net::Task<std::optional<Refusal>> ForwardedCall::begin_tls(const Outgoing& outgoing, net::Socket socket) {
+  auto tls = *outgoing.origination();
+  if (tls.subject_alt_names.empty()) tls.subject_alt_names = outgoing.service->subject_alt_names;
   const auto failed = [&](const std::string& why) { return Refusal{Reason::upstream_refused, why}; };
   const auto context = exit_.originations.get(tls);
   if (!context) co_return failed(context.error().message());
@@ -191,7 +196,7 @@ net::Task<std::optional<Refusal>> ForwardedCall::begin_tls(ClientTls tls, net::T
   std::vector<std::string> alpn;
   if (http && !wants_upgrade_) alpn.emplace_back("h2");
   if (http) alpn.emplace_back("http/1.1");
-  const auto& name = tls.sni.empty() ? (http ? host_ : outgoing_.host) : tls.sni;
+  const auto& name = tls.sni.empty() ? (http ? host_ : outgoing.host) : tls.sni;
   tls::ConnectOptions options{name, std::move(alpn)};
   auto begun = co_await tls::connect(**context, std::move(socket), std::move(options), limits_.connect_timeout);
   if (const auto* error = std::get_if<tls::HandshakeError>(&begun)) {

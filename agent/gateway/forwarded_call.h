@@ -28,7 +28,7 @@ class ForwardedCall final : public serving::Call {
  public:
   // `upstreams` belongs to the worker's thread.
   ForwardedCall(const Exit& exit, serving::Worker& worker, serving::Upstreams& upstreams,
-                const settings::Listen& listen, net::Tcp::socket client);
+                const settings::Listen& listen, net::Socket client);
 
   net::Task<void> serve();
 
@@ -51,7 +51,7 @@ class ForwardedCall final : public serving::Call {
                                       const Verdict& verdict) const override;
 
   std::string way_of(const Outgoing& outgoing) const;
-  net::Task<Refused> begin_tls(ClientTls tls, net::Tcp::socket socket);
+  net::Task<Refused> begin_tls(const Outgoing& outgoing, net::Socket socket);
 
   const Exit& exit_;
   serving::Upstreams& upstreams_;
@@ -61,8 +61,11 @@ class ForwardedCall final : public serving::Call {
   std::string authority_;               // the name that the agent judged; empty: it did not say
 
   // Of the last decide():
-  std::shared_ptr<const Snapshot> snapshot_;  // keeps what `outgoing_` points to
-  Outgoing outgoing_;
+  struct Chosen {
+    std::shared_ptr<const Snapshot> snapshot;  // keeps what `outgoing` points to
+    Outgoing outgoing;
+  };
+  std::unique_ptr<Chosen> chosen_;  // until connect()
 };
 
 }  // namespace sluice::gateway

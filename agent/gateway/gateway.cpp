@@ -18,7 +18,7 @@ struct Desk {
 };
 
 // The call lives in this frame. Parameters, not captures: a lambda would be gone before its coroutine.
-net::Task<void> serve(const Exit& exit, Desk& desk, const settings::Listen& listen, net::Tcp::socket client) {
+net::Task<void> serve(const Exit& exit, Desk& desk, const settings::Listen& listen, net::Socket client) {
   ForwardedCall call(exit, desk.worker, *desk.upstreams, listen, std::move(client));
   co_await call.serve();
 }
@@ -115,7 +115,7 @@ Status Gateway::listen() {
 Status Gateway::listen(Desk& desk, const settings::Listen& listen) {
   auto acceptor = net::listen(desk.worker.context(), listen.address, {.reuse_port = true});
   if (!acceptor) return acceptor.error();
-  desk.worker.accept_all(std::move(*acceptor), [this, raw = &desk, &listen](net::Tcp::socket client) {
+  desk.worker.accept_all(std::move(*acceptor), [this, raw = &desk, &listen](net::Socket client) {
     return serve(exit_, *raw, listen, std::move(client));
   });
   return Done{};

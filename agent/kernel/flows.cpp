@@ -132,6 +132,7 @@ Flows::Flows(const gate_bpf& gate)
       ends_(gate.maps.ends),
       syns_(gate.maps.syns),
       hosts_(gate.maps.hosts),
+      loads_(gate.maps.loads),
       promises_(gate.maps.promises),
       pieces_(gate.maps.pieces),
       judge_fd_(::bpf_program__fd(gate.progs.judge)),
@@ -221,6 +222,11 @@ std::vector<Flow> Flows::all() const {
     if (last) return flows;
     from = place;
   }
+}
+
+std::size_t Flows::undecided() const {
+  const auto node = loads_.find(SLUICE_NODE);
+  return node ? node->undecided : 0;
 }
 
 std::vector<Flow> Flows::replaced() const {

@@ -24,6 +24,7 @@ struct gate_bpf;
 struct sluice_flow;
 struct sluice_gateway;
 struct sluice_host;
+struct sluice_load;
 struct sluice_piece;
 struct sluice_promise;
 struct sluice_syn;
@@ -161,6 +162,8 @@ class Flows {
   // One that another connection replaced has its last totals.
   std::optional<Flow> find(const FlowKey& key) const;
   std::vector<Flow> all() const;
+  // How many nobody has judged yet, those that nothing was shown of included.
+  std::size_t undecided() const;
   // Those that were replaced and not released yet.
   std::vector<Flow> replaced() const;
 
@@ -196,6 +199,7 @@ class Flows {
   Table<std::uint64_t, sluice_flow> ends_;
   Table<std::uint64_t, sluice_syn> syns_;
   Table<std::uint64_t, sluice_host> hosts_;
+  Table<std::uint32_t, sluice_load> loads_;
   Table<std::uint64_t, sluice_promise> promises_;
   Table<std::uint64_t, sluice_piece> pieces_;
   int judge_fd_;

@@ -2,10 +2,9 @@
 
 #include <algorithm>
 #include <boost/asio/as_tuple.hpp>
-#include <boost/asio/bind_cancellation_slot.hpp>
-#include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <deque>
@@ -17,74 +16,96 @@ namespace {
 namespace asio = boost::asio;
 constexpr auto as_result = asio::as_tuple(asio::use_awaitable);
 
+struct Attempt {
+  Socket socket;
+  Endpoint endpoint;
+};
+
 // What the attempts of one call share; each holds it, so that none outlives it.
-struct Race {
+struct Race : std::enable_shared_from_this<Race> {
   explicit Race(const asio::any_io_executor& executor) : changed(executor) {}
 
+  void begin(Attempt attempt, Milliseconds timeout);
+  // For one that was begun.
+  void wait(Attempt attempt, Milliseconds timeout);
+
   asio::steady_timer changed;  // cancelled when an attempt ends
-  std::deque<asio::cancellation_signal> signals;
-  std::optional<Dialled> winner;
+  std::deque<Attempt> attempts;
+  Attempt* winner = nullptr;
   std::vector<DialError> errors;
   std::size_t running = 0;
   bool ended = false;  // an attempt has, since the last look
 };
 
-// Says that an attempt has ended, however it did.
-class Ended {
- public:
-  explicit Ended(Race& race) : race_(race) {}
-  ~Ended() {
-    --race_.running;
-    race_.ended = true;
-    race_.changed.cancel();
+// Waits for an attempt that was begun.
+Task<void> finish(std::shared_ptr<Race> race, Attempt& attempt, Milliseconds timeout) {
+  auto failed = co_await end_dial(attempt.socket, attempt.endpoint, timeout);
+  if (failed) {
+    race->errors.push_back(std::move(*failed));
+  } else if (race->winner == nullptr) {
+    race->winner = &attempt;
   }
-  Ended(const Ended&) = delete;
-  Ended& operator=(const Ended&) = delete;
+  --race->running;
+  race->ended = true;
+  race->changed.cancel();
+}
 
- private:
-  Race& race_;
-};
+void Race::begin(Attempt attempt, Milliseconds timeout) {
+  auto failed = begin_dial(attempt.socket, attempt.endpoint);
+  if (!failed) return wait(std::move(attempt), timeout);
+  errors.push_back(std::move(*failed));
+  ended = true;
+}
 
-Task<void> attempt(std::shared_ptr<Race> race, Endpoint endpoint, Milliseconds timeout) {
-  const Ended ended(*race);
-  auto result = co_await dial(endpoint, timeout);
-  if (auto* error = std::get_if<DialError>(&result)) {
-    race->errors.push_back(std::move(*error));
-  } else if (!race->winner) {
-    race->winner.emplace(Dialled{std::get<Tcp::socket>(std::move(result)), endpoint});
-  }
+void Race::wait(Attempt attempt, Milliseconds timeout) {
+  ++running;
+  auto& kept = attempts.emplace_back(std::move(attempt));
+  asio::co_spawn(changed.get_executor(), finish(shared_from_this(), kept, timeout), asio::detached);
 }
 
 DialError verdict_of(const std::vector<DialError>& errors) {
-  if (errors.empty()) return {DialFailure::local, "no address to connect to"};
   const auto timeout = std::find_if(errors.begin(), errors.end(),
                                     [](const DialError& error) { return error.kind == DialFailure::timeout; });
   return timeout == errors.end() ? errors.front() : *timeout;
+}
+
+// `race` has what the first of the endpoints has come to.
+Task<std::variant<Dialled, DialError>> run(std::shared_ptr<Race> race, std::vector<Endpoint> endpoints, DialPlan plan) {
+  const auto executor = co_await asio::this_coro::executor;
+  std::size_t begun = 1;
+  while (race->winner == nullptr && (begun < endpoints.size() || race->running > 0)) {
+    race->ended = false;
+    if (begun < endpoints.size()) race->begin({Socket(executor), endpoints[begun++]}, plan.timeout);
+    if (race->ended) continue;
+    // Until the next one may begin; after the last one, until they have ended.
+    race->changed.expires_after(begun < endpoints.size() ? plan.attempt_delay : plan.timeout * 2);
+    co_await race->changed.async_wait(as_result);
+  }
+  for (auto& attempt : race->attempts) attempt.socket.cancel();
+  if (race->winner == nullptr) co_return verdict_of(race->errors);
+  co_return Dialled{std::move(race->winner->socket), race->winner->endpoint};
 }
 
 }  // namespace
 
 Task<std::variant<Dialled, DialError>> dial_any(std::vector<Endpoint> endpoints, DialPlan plan) {
   const auto executor = co_await asio::this_coro::executor;
+  if (endpoints.size() > plan.max_attempts) endpoints.resize(plan.max_attempts);
+  if (endpoints.empty()) co_return DialError{DialFailure::local, "no address to connect to"};
+  // Most of the time the first one answers, and there is no race.
+  Attempt first{Socket(executor), endpoints.front()};
+  const auto head_start = endpoints.size() == 1 ? plan.timeout : std::min(plan.attempt_delay, plan.timeout);
+  auto failed = begin_dial(first.socket, first.endpoint);
+  if (!failed) failed = co_await end_dial(first.socket, first.endpoint, head_start);
+  if (!failed) co_return Dialled{std::move(first.socket), first.endpoint};
+  if (endpoints.size() == 1) co_return std::move(*failed);
   const auto race = std::make_shared<Race>(executor);
-  const auto count = std::min(endpoints.size(), plan.max_attempts);
-  std::size_t begun = 0;
-  while (!race->winner && (begun < count || race->running > 0)) {
-    race->ended = false;
-    if (begun < count) {
-      ++race->running;
-      auto& signal = race->signals.emplace_back();
-      asio::co_spawn(executor, attempt(race, endpoints[begun++], plan.timeout),
-                     asio::bind_cancellation_slot(signal.slot(), asio::detached));
-    }
-    if (race->ended) continue;
-    // Until the next one may begin; after the last one, until they have ended.
-    race->changed.expires_after(begun < count ? plan.attempt_delay : plan.timeout * 2);
-    co_await race->changed.async_wait(as_result);
+  if (failed->kind == DialFailure::timeout && head_start < plan.timeout) {
+    race->wait(std::move(first), plan.timeout - head_start);
+  } else {
+    race->errors.push_back(std::move(*failed));
   }
-  for (auto& signal : race->signals) signal.emit(asio::cancellation_type::terminal);
-  if (!race->winner) co_return verdict_of(race->errors);
-  co_return std::move(*race->winner);
+  co_return co_await run(race, std::move(endpoints), plan);
 }
 
 }  // namespace sluice::net

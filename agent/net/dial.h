@@ -9,7 +9,7 @@
 namespace sluice::net {
 
 struct Dialled {
-  Tcp::socket socket;
+  Socket socket;
   Endpoint endpoint;
 };
 

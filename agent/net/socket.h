@@ -4,34 +4,98 @@
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
-#include <boost/asio/steady_timer.hpp>
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <variant>
 
 #include "base/bytes.h"
+#include "base/fd.h"
 #include "base/ip.h"
 #include "base/result.h"
+#include "net/poller.h"
+#include "net/timeout.h"
 
 namespace sluice::net {
 
-using Tcp = boost::asio::ip::tcp;
 using Milliseconds = std::chrono::milliseconds;
 template <typename T>
 using Task = boost::asio::awaitable<T>;
 
-Endpoint to_endpoint(const Tcp::endpoint& endpoint);
-Tcp::endpoint to_asio(const Endpoint& endpoint);
+// A non-blocking TCP socket on an event loop, which it is registered with when it is first waited for. Belongs to the
+// loop's thread. One coroutine may wait to read while another one waits to write.
+class Socket {
+ public:
+  explicit Socket(const boost::asio::any_io_executor& executor) : Socket(Poller::of(executor), UniqueFd()) {}
+  Socket(Poller& poller, UniqueFd fd, const Endpoint& peer = {});
+  Socket(Socket&& other) noexcept;
+  Socket& operator=(Socket&& other) noexcept;
+  ~Socket();
+
+  bool is_open() const;
+  int native_handle() const;
+  Poller& poller() const;
+  boost::asio::io_context::executor_type get_executor() const { return poller().get_executor(); }
+  boost::asio::ip::tcp::endpoint local_endpoint(boost::system::error_code& error) const;
+  boost::asio::ip::tcp::endpoint remote_endpoint(boost::system::error_code& error) const;
+
+  // The other end of an accepted connection, also of one that was reset before it was accepted, which getpeername(2)
+  // does not tell any more. Unspecified: not accepted.
+  const Endpoint& peer() const;
+
+  // Waits until reading, or writing, is worth another try. To be called after a try that found nothing (EAGAIN):
+  // without one it may wait forever. False: cancelled, closed, or the kernel has no memory.
+  Task<bool> wait_readable();
+  Task<bool> wait_writable();
+  // Lets everything else that is ready have its turn: for who goes on reading for long.
+  Task<bool> wait_turn();
+  // EPOLLERR or EPOLLHUP came during a wait.
+  bool has_failed() const;
+  // True now and then, to who reads without ever having to wait: time for wait_turn().
+  bool has_read_for_long();
+  // Lets the waits under way end with false, after this has returned.
+  void cancel();
+  // Cancels as well.
+  void close();
+
+  // Instead of waits: is told of everything that happens until the socket is closed, as epoll_wait(2) tells it.
+  class Listener {
+   public:
+    virtual void on_ready(Socket& socket, std::uint32_t events) = 0;
+
+   protected:
+    virtual ~Listener() = default;
+  };
+  // False when the kernel has no memory. What happened before is told as well. Socket and listener stay where they are.
+  // What waits all the same is ended by close() or cancel() only.
+  bool listen(Listener& listener);
+  // From now on it is told when the socket takes more.
+  bool listen_writable();
+  // Tells it, of no event, when everything else that is ready has had its turn.
+  void listen_later();
+
+ private:
+  class State;
+  std::unique_ptr<State> state_;
+};
+
+using Tcp = boost::asio::ip::tcp;
+
+Endpoint to_endpoint(const boost::asio::ip::tcp::endpoint& endpoint);
+boost::asio::ip::tcp::endpoint to_asio(const Endpoint& endpoint);
 
 struct ListenOptions {
   bool transparent = false;  // IP_TRANSPARENT: accepts connections to any address (needs CAP_NET_ADMIN)
   bool reuse_port = false;   // one listener a thread on the same port
 };
-// A listening socket; port 0 takes a free one. An IPv6 listener takes IPv6 only.
+// A listening socket, whose connections have TCP_NODELAY; port 0 takes a free one. An IPv6 listener takes IPv6 only.
 Result<Tcp::acceptor> listen(boost::asio::io_context& context, const Endpoint& endpoint, ListenOptions options);
+
+// The next connection, unless there is none to take: errno says why.
+std::optional<Socket> accept(const Socket& listener);
 
 // Why a dial failed, by what it means to the caller.
 enum class DialFailure : std::uint8_t { refused, timeout, unreachable, local };
@@ -39,44 +103,43 @@ struct DialError {
   DialFailure kind = DialFailure::local;
   std::string message;  // "203.0.113.7:443: connection refused"
 };
-using DialResult = std::variant<Tcp::socket, DialError>;
+using DialResult = std::variant<Socket, DialError>;
 
 // Connects within `timeout`. The socket has TCP_NODELAY.
 Task<DialResult> dial(Endpoint destination, Milliseconds timeout);
 
-// Cancels every pending operation of `socket` when `timeout` has passed; the operations then end with
-// operation_aborted. Destroying or renewing it in time prevents that. Belongs to the socket's thread and must not
-// outlive the socket.
-class Deadline {
- public:
-  Deadline(Tcp::socket& socket, Milliseconds timeout);
-  ~Deadline();
-  Deadline(const Deadline&) = delete;
-  Deadline& operator=(const Deadline&) = delete;
+// The same in two steps: `socket` becomes a new one that is connecting, unless an error says why not, ...
+std::optional<DialError> begin_dial(Socket& socket, const Endpoint& destination);
+// ... and is connected, or failed; of kind timeout: it goes on connecting, which may be waited for again.
+Task<std::optional<DialError>> end_dial(Socket& socket, Endpoint destination, Milliseconds timeout);
 
-  bool expired() const { return *expired_; }
+// Cancels every wait of `socket` when `timeout` has passed, once. Belongs to the socket's thread and must not outlive
+// the socket.
+class Deadline final : private Timeout {
+ public:
+  Deadline(Socket& socket, Milliseconds timeout);
+
+  bool expired() const { return expired_; }
 
  private:
-  boost::asio::steady_timer timer_;
-  std::shared_ptr<bool> expired_;
+  void on_timeout() override;
+
+  Socket& socket_;
+  bool expired_ = false;
 };
 
 // Reads what is there, waiting for the first byte: the number of bytes, 0 at the end of the stream, or the error.
 using IoResult = std::variant<std::size_t, boost::system::error_code>;
-Task<IoResult> read_some(Tcp::socket& socket, std::span<std::uint8_t> buffer);
+Task<IoResult> read_some(Socket& socket, std::span<std::uint8_t> buffer);
 // Writes all of it; false when the connection broke before.
-Task<bool> write_all(Tcp::socket& socket, ByteSpan bytes);
-
-// The other end's address and port, also of a connection that was reset before it was accepted, which getpeername(2)
-// does not tell any more.
-std::optional<Endpoint> peer_of(Tcp::socket& socket);
+Task<bool> write_all(Socket& socket, ByteSpan bytes);
 
 // True while a connection that nobody reads is open and silent: no byte, end or error is waiting.
-bool is_quiet(Tcp::socket& socket);
+bool is_quiet(const Socket& socket);
 
 // Ends the connection with RST, so that the peer learns at once that its data went nowhere.
-void reset(Tcp::socket& socket);
+void reset(Socket& socket);
 // Sends FIN; the other direction stays open. Errors do not matter: the peer is gone then.
-void finish_writing(Tcp::socket& socket);
+void finish_writing(const Socket& socket);
 
 }  // namespace sluice::net

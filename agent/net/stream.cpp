@@ -3,27 +3,9 @@
 #include <sys/socket.h>
 
 #include <array>
-#include <boost/asio/as_tuple.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <cerrno>
 
 namespace sluice::net {
-namespace {
-
-constexpr auto as_result = boost::asio::as_tuple(boost::asio::use_awaitable);
-
-}  // namespace
-
-void Stream::cancel() {
-  boost::system::error_code ignored;
-  socket().cancel(ignored);
-}
-
-void Stream::close() {
-  boost::system::error_code ignored;
-  socket().close(ignored);
-}
-
 Task<IoResult> PlainStream::read_some(std::span<std::uint8_t> buffer) {
   return net::read_some(socket_, buffer);
 }
@@ -35,8 +17,8 @@ Task<Input> PlainStream::wait_input() {
     if (peeked > 0) co_return Input::bytes;
     if (peeked == 0) co_return Input::end;
     if (errno != EAGAIN) co_return Input::broken;
-    const auto [error] = co_await socket_.async_wait(Tcp::socket::wait_read, as_result);
-    if (error) co_return Input::broken;
+    const bool ready = co_await socket_.wait_readable();
+    if (!ready) co_return Input::broken;
   }
 }
 

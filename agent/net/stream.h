@@ -29,14 +29,14 @@ class Stream {
   virtual bool is_quiet() = 0;
 
   // The connection underneath.
-  virtual Tcp::socket& socket() = 0;
+  virtual Socket& socket() = 0;
   // The bytes on socket() are those of the stream: they may be moved without this object.
   virtual bool is_plain() const = 0;
 
   bool is_open() { return socket().is_open(); }
   // Ends pending operations. What was being written is cut off anywhere: the stream takes no more then.
-  void cancel();
-  void close();
+  void cancel() { socket().cancel(); }
+  void close() { socket().close(); }
   // Ends the connection with RST, so that the peer learns at once that its data went nowhere.
   void reset() { net::reset(socket()); }
 };
@@ -44,18 +44,18 @@ class Stream {
 class PlainStream final : public Stream {
  public:
   // A connected, non-blocking socket.
-  explicit PlainStream(Tcp::socket socket) : socket_(std::move(socket)) {}
+  explicit PlainStream(Socket socket) : socket_(std::move(socket)) {}
 
   Task<IoResult> read_some(std::span<std::uint8_t> buffer) override;
   Task<Input> wait_input() override;
   Task<bool> write_all(ByteSpan bytes) override;
   Task<void> finish_writing() override;
   bool is_quiet() override { return net::is_quiet(socket_); }
-  Tcp::socket& socket() override { return socket_; }
+  Socket& socket() override { return socket_; }
   bool is_plain() const override { return true; }
 
  private:
-  Tcp::socket socket_;
+  Socket socket_;
 };
 
 // Closes after a last answer was written: the end of the stream, then at most `limit` of reading and discarding,

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <iterator>
 
@@ -52,6 +53,11 @@ bool is_plain(char byte, bool quoted) {
 }
 
 void append_bounded(std::string& out, std::string_view text, std::size_t max_bytes, bool quoted) {
+  const auto plain = std::find_if_not(text.begin(), text.end(), [&](char byte) { return is_plain(byte, quoted); });
+  if (plain == text.end() && text.size() <= max_bytes) {
+    out += text;
+    return;
+  }
   const auto start = out.size();
   auto cut = start;  // where the ellipsis still fits
   while (!text.empty()) {

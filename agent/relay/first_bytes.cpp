@@ -6,7 +6,7 @@
 namespace sluice::relay {
 namespace {
 
-constexpr std::size_t read_bytes = 4096;
+constexpr std::size_t read_bytes = 2048;  // most hellos in one read
 // Up to this size a head is parsed after every read, which tells what is no HTTP at all; beyond it only once the empty
 // line may be there, so that a client sending single bytes costs no quadratic work.
 constexpr std::size_t eager_head_bytes = 512;

@@ -30,7 +30,7 @@ class Http2Upstream final : public net::Stream {
   net::Task<void> finish_writing() override;
   // Also false when the server said anything since the last answer: whoever asks had better dial again.
   bool is_quiet() override;
-  net::Tcp::socket& socket() override { return inner_->socket(); }
+  net::Socket& socket() override { return inner_->socket(); }
   bool is_plain() const override { return false; }
 
  private:

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <boost/asio/experimental/awaitable_operators.hpp>
 
+#include "relay/move.h"
 #include "relay/refusal.h"
 
 namespace sluice::relay {

@@ -3,33 +3,31 @@
 namespace sluice::relay {
 
 IdleGuard::IdleGuard(net::Stream& client, net::Stream& upstream, IdleLimits limits, const Totals& totals)
-    : state_(std::make_shared<State>(State{client, upstream, limits, totals,
-                                           boost::asio::steady_timer(client.socket().get_executor()), totals.both(),
-                                           totals.received, limits.answer.count() > 0, false})) {
-  arm(state_);
+    : client_(client),
+      upstream_(upstream),
+      totals_(totals),
+      limits_(limits),
+      seen_(totals.both()),
+      received_before_(totals.received),
+      awaits_answer_(limits.answer.count() > 0) {
+  arm();
 }
 
-IdleGuard::~IdleGuard() {
-  state_->timer.cancel();
+void IdleGuard::arm() {
+  Timeout::arm(client_.socket().poller().timeouts(), awaits_answer_ ? limits_.answer : limits_.idle);
 }
 
-void IdleGuard::arm(const std::shared_ptr<State>& state) {
-  state->timer.expires_after(state->awaits_answer ? state->limits.answer : state->limits.idle);
-  // A weak reference: a handler that was queued before cancel() finds nothing.
-  state->timer.async_wait([weak = std::weak_ptr<State>(state)](const boost::system::error_code& error) {
-    const auto self = weak.lock();
-    if (error || !self) return;
-    const bool answered = self->awaits_answer && self->totals.received != self->received_before;
-    const bool moved = !self->awaits_answer && self->totals.both() != self->seen;
-    if (answered || moved) {
-      self->awaits_answer = false;
-      self->seen = self->totals.both();
-      return arm(self);
-    }
-    self->expired = true;
-    self->client.reset();
-    self->upstream.reset();
-  });
+void IdleGuard::on_timeout() {
+  const bool answered = awaits_answer_ && totals_.received != received_before_;
+  const bool moved = !awaits_answer_ && totals_.both() != seen_;
+  if (answered || moved) {
+    awaits_answer_ = false;
+    seen_ = totals_.both();
+    return arm();
+  }
+  expired_ = true;
+  client_.reset();
+  upstream_.reset();
 }
 
 }  // namespace sluice::relay

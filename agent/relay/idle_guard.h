@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
 
 #include "net/stream.h"
 
@@ -22,32 +21,26 @@ struct IdleLimits {
 
 // While it lives, resets both streams once `totals` has not grown for `limits.idle`, or nothing was received within
 // `limits.answer`. Must not outlive what it refers to.
-class IdleGuard {
+class IdleGuard final : private net::Timeout {
  public:
   IdleGuard(net::Stream& client, net::Stream& upstream, IdleLimits limits, const Totals& totals);
-  ~IdleGuard();
-  IdleGuard(const IdleGuard&) = delete;
-  IdleGuard& operator=(const IdleGuard&) = delete;
 
-  bool expired() const { return state_->expired; }
+  bool expired() const { return expired_; }
   // It expired before a byte of the answer came.
-  bool unanswered() const { return state_->expired && state_->awaits_answer; }
+  bool unanswered() const { return expired_ && awaits_answer_; }
 
  private:
-  struct State {
-    net::Stream& client;
-    net::Stream& upstream;
-    IdleLimits limits;
-    const Totals& totals;
-    boost::asio::steady_timer timer;
-    std::uint64_t seen = 0;
-    std::uint64_t received_before = 0;
-    bool awaits_answer = false;
-    bool expired = false;
-  };
-  static void arm(const std::shared_ptr<State>& state);
+  void arm();
+  void on_timeout() override;
 
-  std::shared_ptr<State> state_;
+  net::Stream& client_;
+  net::Stream& upstream_;
+  const Totals& totals_;
+  const IdleLimits limits_;
+  std::uint64_t seen_;
+  const std::uint64_t received_before_;
+  bool awaits_answer_;
+  bool expired_ = false;
 };
 
 }  // namespace sluice::relay

@@ -5,7 +5,7 @@
 #include <string_view>
 
 #include "relay/idle_guard.h"
-#include "relay/splice.h"
+#include "relay/pipe_pool.h"
 
 namespace sluice::relay {
 

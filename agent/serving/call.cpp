@@ -27,7 +27,7 @@ std::string_view query_of(std::string_view target) {
 
 }  // namespace
 
-Call::Call(Worker& worker, Recorder& recorder, const settings::Limits& limits, net::Tcp::socket client)
+Call::Call(Worker& worker, Recorder& recorder, const settings::Limits& limits, net::Socket client)
     : worker_(worker),
       limits_(limits),
       client_(std::make_unique<net::PlainStream>(std::move(client))),
@@ -79,7 +79,7 @@ Request Call::request(Sniffed sniffed) const {
 }
 
 Snapshot::Caller Call::caller() const {
-  return {pod_labels_, gateway_port_, http_ ? &*http_ : nullptr, pick_};
+  return {pod_labels_, gateway_port_, http_ ? &http_->request : nullptr, pick_};
 }
 
 bool Call::still_allowed(const Snapshot& snapshot) const {
@@ -144,16 +144,23 @@ net::Task<void> Call::refuse(Sniffed sniffed, Reason reason, std::string_view de
 void Call::record_closed(relay::End end) {
   if (!opened_) return;
   opened_ = false;
-  auto record = record_;
-  record.event = observe::Event::close;
-  record.bytes_sent = totals_.sent;
-  record.bytes_received = totals_.received;
-  record.duration_ms = age_ms();
-  record.close_reason = cut_reason_.empty() ? relay::to_string(end) : cut_reason_;
-  recorder_.closed(record);
+  record_.event = observe::Event::close;
+  record_.bytes_sent = totals_.sent;
+  record_.bytes_received = totals_.received;
+  record_.duration_ms = age_ms();
+  record_.close_reason = cut_reason_.empty() ? relay::to_string(end) : cut_reason_;
+  recorder_.closed(record_);
 }
 
 net::Task<void> Call::serve_client(std::vector<std::uint8_t> already) {
+  co_await begin(std::move(already));
+  if (!relayed_) co_return;
+  // Who speaks TLS is answered at once, or nobody is there.
+  const auto answer = *relayed_ == Sniffed::tls ? limits_.answer_timeout : net::Milliseconds(0);
+  record_closed(co_await relay::tunnel(*client_, *upstream_, {limits_.idle_timeout, answer}, worker_.pipes(), totals_));
+}
+
+net::Task<void> Call::begin(std::vector<std::uint8_t> already) {
   if (!worker_.snapshot()) {
     co_return co_await refuse(Sniffed::none, Reason::policy_not_ready, "no policy was read yet");
   }
@@ -165,7 +172,7 @@ net::Task<void> Call::serve_client(std::vector<std::uint8_t> already) {
     record_.protocol = protocol_name(bad->sniffed);
     co_return co_await serve_unreadable(std::move(*bad));
   }
-  auto first = std::get<relay::FirstBytes>(std::move(read));
+  auto& first = std::get<relay::FirstBytes>(read);
   note(first);
   if (first.sniffed == Sniffed::http) co_return co_await serve_http(std::move(first));
   co_await serve_stream(first.sniffed, std::move(first.bytes));
@@ -177,16 +184,14 @@ net::Task<void> Call::serve_stream(Sniffed sniffed, std::vector<std::uint8_t> by
   if (refusal) co_return co_await refuse(sniffed, refusal->reason, refusal->detail);
   totals_.sent += bytes.size();
   // One write, and so one segment where it fits: preamble and hello travel together.
-  bytes.insert(bytes.begin(), preamble_.begin(), preamble_.end());
+  if (!preamble_.empty()) bytes.insert(bytes.begin(), preamble_.begin(), preamble_.end());
+  preamble_ = std::vector<std::uint8_t>();
   const bool sent = co_await upstream_->write_all(bytes);
   if (!sent) {
     client_->reset();
     co_return record_closed(relay::End::upstream_reset);
   }
-  bytes = {};
-  // Who speaks TLS is answered at once, or nobody is there.
-  const auto answer = sniffed == Sniffed::tls ? limits_.answer_timeout : net::Milliseconds(0);
-  record_closed(co_await relay::tunnel(*client_, *upstream_, {limits_.idle_timeout, answer}, worker_.pipes(), totals_));
+  relayed_ = sniffed;
 }
 
 net::Task<void> Call::serve_http(relay::FirstBytes first) {
@@ -200,26 +205,28 @@ net::Task<void> Call::serve_unreadable(relay::Unreadable unreadable) {
 
 net::Task<std::variant<net::Stream*, relay::HttpDenial>> Call::route(const wire::RequestHead& head, ByteSpan bytes) {
   note(head);
-  head_ = head;
-  authority_ = head.authority.host;
-  if (head.authority.port) authority_ += ":" + std::to_string(*head.authority.port);
-  fields_ = field_lines(bytes);
-  http_ = HttpRequest{head_.method, authority_, head_.path, query_of(head_.target), fields_};
+  if (!http_) http_ = std::make_unique<Http>();
+  auto& http = *http_;
+  http.head = head;
+  http.authority = head.authority.host;
+  if (head.authority.port) http.authority += ":" + std::to_string(*head.authority.port);
+  http.fields = field_lines(bytes);
+  http.request = {http.head.method, http.authority, http.head.path, query_of(http.head.target), http.fields};
   wants_upgrade_ = head.upgrade;
   auto refusal = decide_timed(Sniffed::http);
   // Whatever a new policy changes about how it is made, a connection of before does not have.
   auto key = fmt::format("{} {} {}", host_, way_, worker_.snapshot() ? worker_.snapshot()->number() : 0);
   // A connection stands for one name and one way; others get another one.
-  if (upstream_ && (refusal || upstream_key_ != key || !upstream_->is_quiet())) upstream_.reset();
+  if (upstream_ && (refusal || http.upstream_key != key || !upstream_->is_quiet())) upstream_.reset();
   if (!refusal && upstream_) {
-    record_.gateway = upstream_gateway_;
-    record_.upstream = upstream_address_;
+    record_.gateway = http.upstream_gateway;
+    record_.upstream = http.upstream_address;
     refusal = record_allowed();
   } else if (!refusal) {
     refusal = co_await open_upstream();
-    upstream_key_ = std::move(key);
-    upstream_gateway_ = record_.gateway;
-    upstream_address_ = record_.upstream;
+    http.upstream_key = std::move(key);
+    http.upstream_gateway = record_.gateway;
+    http.upstream_address = record_.upstream;
     // One that is gone already shows when the request itself is sent.
     if (!refusal) co_await upstream_->write_all(preamble_);
   }

@@ -24,7 +24,7 @@ namespace sluice::serving {
 
 class Call : public Live, private relay::HttpJudge {
  public:
-  Call(Worker& worker, Recorder& recorder, const settings::Limits& limits, net::Tcp::socket client);
+  Call(Worker& worker, Recorder& recorder, const settings::Limits& limits, net::Socket client);
   ~Call() override;  // writes the close record of an open call that has none yet
   Call(const Call&) = delete;
   Call& operator=(const Call&) = delete;
@@ -50,7 +50,8 @@ class Call : public Live, private relay::HttpJudge {
 
   // Reads what policy needs to know, `already` being read before, and serves it.
   net::Task<void> serve_client(std::vector<std::uint8_t> already);
-  // Serves bytes that no answer has to be interleaved with: TLS, or anything that is not looked at.
+  // Begins to serve bytes that no answer has to be interleaved with: TLS, or anything that is not looked at. All the
+  // others are relayed by serve_client(), when what was needed to get there is gone.
   net::Task<void> serve_stream(Sniffed sniffed, std::vector<std::uint8_t> bytes);
   net::Task<void> serve_http(relay::FirstBytes first);
   // First bytes that policy can make nothing of.
@@ -99,6 +100,7 @@ class Call : public Live, private relay::HttpJudge {
                                                                  ByteSpan bytes) override;
   void refuse_unreadable(const relay::Unreadable& unreadable) override;
 
+  net::Task<void> begin(std::vector<std::uint8_t> already);
   // Fills in what the first bytes said: protocol, names, versions, fingerprint.
   void note(const relay::FirstBytes& first);
   void note(const wire::RequestHead& head);
@@ -120,14 +122,19 @@ class Call : public Live, private relay::HttpJudge {
   relay::Totals totals_;
   std::uint64_t started_ns_;
   std::optional<LiveTable::Place> place_;
-  std::optional<Sniffed> judged_;    // allowed by policy as this; re-judged when policy changes
-  std::optional<HttpRequest> http_;  // the newest request; views into the following
-  wire::RequestHead head_{};
-  std::string authority_;
-  std::string fields_;
-  std::string upstream_key_;      // what upstream_ was connected for: host, way and policy
-  std::string upstream_gateway_;  // the record's, of that connection
-  std::string upstream_address_;
+  std::optional<Sniffed> relayed_;  // open at both ends: all that follows is relayed
+  std::optional<Sniffed> judged_;   // allowed by policy as this; re-judged when policy changes
+  // Of a connection that speaks HTTP.
+  struct Http {
+    HttpRequest request;  // the newest; views into the following
+    wire::RequestHead head;
+    std::string authority;
+    std::string fields;
+    std::string upstream_key;      // what upstream_ was connected for: host, way and policy
+    std::string upstream_gateway;  // the record's, of that connection
+    std::string upstream_address;
+  };
+  std::unique_ptr<Http> http_;  // null before the first request
   std::string cut_reason_;
   bool opened_ = false;
 };

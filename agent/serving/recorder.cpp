@@ -1,5 +1,6 @@
 #include "serving/recorder.h"
 
+#include <fmt/compile.h>
 #include <fmt/format.h>
 #include <sys/random.h>
 
@@ -27,7 +28,7 @@ Recorder::Recorder(observe::AuditLog& audit, observe::Metrics& metrics, std::uin
     : audit_(audit), metrics_(metrics), limiter_(denials_per_second), id_prefix_(random_prefix()) {}
 
 std::string Recorder::next_id() {
-  return fmt::format("{:016x}{:08x}", id_prefix_, next_id_.fetch_add(1, std::memory_order_relaxed));
+  return fmt::format(FMT_COMPILE("{:016x}{:08x}"), id_prefix_, next_id_.fetch_add(1, std::memory_order_relaxed));
 }
 
 Status Recorder::allowed(const observe::Record& record) {

@@ -6,6 +6,7 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <cerrno>
 #include <exception>
 #include <utility>
 
@@ -15,6 +16,7 @@ namespace {
 namespace asio = boost::asio;
 constexpr auto as_result = asio::as_tuple(asio::use_awaitable);
 constexpr std::chrono::milliseconds accept_pause{50};
+constexpr int accepts_at_once = 64;
 
 void log_failure(std::string_view what, const std::exception_ptr& failure) {
   if (!failure) return;
@@ -27,30 +29,37 @@ void log_failure(std::string_view what, const std::exception_ptr& failure) {
   }
 }
 
-// One connection more; false when there was none to take or nothing to serve it with.
-net::Task<bool> accept_one(net::Tcp::acceptor& acceptor, const Worker::Serve& serve) {
-  auto [error, socket] = co_await acceptor.async_accept(as_result);
-  if (error == asio::error::connection_aborted) co_return true;
-  if (error) co_return false;
-  socket.native_non_blocking(true, error);
-  socket.set_option(net::Tcp::no_delay(true), error);
-  asio::co_spawn(acceptor.get_executor(), serve(std::move(socket)),
-                 [](const std::exception_ptr& failure) { log_failure("a connection ended", failure); });
-  co_return true;
+// Connections that wait at `listener`, so many at once; how many there were, nullopt when one cannot be taken or
+// served.
+std::optional<int> accept_some(const net::Socket& listener, const Worker::Serve& serve) {
+  for (int count = 0; count < accepts_at_once; ++count) {
+    auto socket = net::accept(listener);
+    if (!socket && errno == EAGAIN) return count;
+    if (!socket && errno != ECONNABORTED && errno != EINTR) return std::nullopt;
+    if (!socket) continue;
+    asio::co_spawn(listener.get_executor(), serve(std::move(*socket)),
+                   [](const std::exception_ptr& failure) { log_failure("a connection ended", failure); });
+  }
+  return accepts_at_once;
 }
 
-net::Task<void> accept_loop(std::shared_ptr<net::Tcp::acceptor> acceptor, Worker::Serve serve) {
-  asio::steady_timer pause(acceptor->get_executor());
-  while (acceptor->is_open()) {
-    bool accepted = false;
+net::Task<void> accept_loop(std::shared_ptr<net::Socket> listener, Worker::Serve serve) {
+  asio::steady_timer pause(listener->get_executor());
+  while (listener->is_open()) {
+    std::optional<int> accepted;
     try {
-      accepted = co_await accept_one(*acceptor, serve);
+      accepted = accept_some(*listener, serve);
     } catch (const std::exception& error) {
       spdlog::error("accept: {}", error.what());
     }
-    if (accepted || !acceptor->is_open()) continue;
-    pause.expires_after(accept_pause);
-    co_await pause.async_wait(as_result);
+    if (!accepted) {
+      pause.expires_after(accept_pause);
+      co_await pause.async_wait(as_result);
+    } else if (*accepted == accepts_at_once) {
+      co_await listener->wait_turn();
+    } else {
+      co_await listener->wait_readable();
+    }
   }
 }
 
@@ -92,20 +101,20 @@ void Worker::ask_for_sign(std::uint64_t now_ns) {
 }
 
 void Worker::accept_all(net::Tcp::acceptor acceptor, Serve serve) {
-  auto shared = acceptors_.emplace_back(std::make_shared<net::Tcp::acceptor>(std::move(acceptor)));
+  acceptor.native_non_blocking(true);
+  net::Socket listener(net::Poller::of(acceptor.get_executor()), UniqueFd(acceptor.release()));
+  auto shared = listeners_.emplace_back(std::make_shared<net::Socket>(std::move(listener)));
   asio::co_spawn(context_, accept_loop(shared, std::move(serve)), [shared](const std::exception_ptr& failure) {
     if (!failure) return;
     log_failure("accepting ended for good", failure);
     // Closed, it is refused at once; open and never read from, it would hang its clients.
-    boost::system::error_code ignored;
-    shared->close(ignored);
+    shared->close();
   });
 }
 
 void Worker::stop_accepting() {
   asio::post(context_, [this] {
-    boost::system::error_code ignored;
-    for (const auto& acceptor : acceptors_) acceptor->close(ignored);
+    for (const auto& listener : listeners_) listener->close();
   });
 }
 

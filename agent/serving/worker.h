@@ -17,7 +17,7 @@
 
 #include "net/socket.h"
 #include "policy/snapshot.h"
-#include "relay/splice.h"
+#include "relay/pipe_pool.h"
 #include "serving/live.h"
 
 namespace sluice::serving {
@@ -51,7 +51,7 @@ class Worker {
   // Accepts on the worker's loop until stop_accepting(), handing each connection to `serve` as a task of its own. What
   // a task throws ends that connection alone, and running out of files or memory only pauses accepting for a moment.
   // Before start(), or on the worker's thread. The acceptor was made for context().
-  using Serve = std::function<net::Task<void>(net::Tcp::socket)>;
+  using Serve = std::function<net::Task<void>(net::Socket)>;
   void accept_all(net::Tcp::acceptor acceptor, Serve serve);
   // From any thread: closes the listeners.
   void stop_accepting();
@@ -70,7 +70,7 @@ class Worker {
   // Behind what its suspended connections refer to: they end when it is destroyed.
   boost::asio::io_context context_{1};
   boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work_;
-  std::vector<std::shared_ptr<net::Tcp::acceptor>> acceptors_;
+  std::vector<std::shared_ptr<net::Socket>> listeners_;
   std::thread thread_;
 };
 

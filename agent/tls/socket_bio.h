@@ -12,7 +12,7 @@ namespace sluice::tls {
 
 // What passes between OpenSSL and the socket.
 struct SocketState {
-  net::Tcp::socket& socket;
+  net::Socket& socket;
   // Records that the socket would not take yet. OpenSSL is told that they are written: asked to write again later, it
   // breaks the connection when the peer wants new keys meanwhile. A peer that makes it write more while it reads
   // nothing is cut off.

@@ -1,8 +1,6 @@
 #include "tls/stream.h"
 
 #include <algorithm>
-#include <boost/asio/as_tuple.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <system_error>
 
 #include "base/ip.h"
@@ -13,7 +11,6 @@
 namespace sluice::tls {
 namespace {
 
-constexpr auto as_result = boost::asio::as_tuple(boost::asio::use_awaitable);
 constexpr std::size_t read_budget = 64UL * 1024;
 constexpr net::Milliseconds linger{1000};
 
@@ -31,12 +28,12 @@ std::string alert_name(const std::string& reason) {
 }  // namespace
 
 struct TlsStream::State {
-  State(std::shared_ptr<Loaded> from, net::Tcp::socket connection)
+  State(std::shared_ptr<Loaded> from, net::Socket connection)
       : socket(std::move(connection)), loaded(std::move(from)), ssl(::SSL_new(loaded->context.get())) {
     bio_state.budget = read_budget;
   }
 
-  net::Tcp::socket socket;
+  net::Socket socket;
   SocketState bio_state{socket};
   PeerCheck check;
   SessionHome home;
@@ -50,7 +47,7 @@ TlsStream::TlsStream(std::unique_ptr<State> state) : state_(std::move(state)) {}
 
 TlsStream::~TlsStream() = default;
 
-net::Tcp::socket& TlsStream::socket() {
+net::Socket& TlsStream::socket() {
   return state_->socket;
 }
 
@@ -81,9 +78,11 @@ TlsStream::Step TlsStream::fail(std::string why) {
 }
 
 net::Task<bool> TlsStream::wait_readable() {
-  const auto [error] = co_await state_->socket.async_wait(net::Tcp::socket::wait_read, as_result);
+  // Who has used up the budget stopped before the socket was empty.
+  const bool spent = state_->bio_state.budget == 0;
   state_->bio_state.budget = read_budget;
-  co_return !error;
+  if (spent) co_return co_await state_->socket.wait_turn();
+  co_return co_await state_->socket.wait_readable();
 }
 
 net::Task<bool> TlsStream::flush() {
@@ -93,8 +92,8 @@ net::Task<bool> TlsStream::flush() {
       co_return false;
     }
     if (state_->bio_state.unsent.empty()) co_return true;
-    const auto [error] = co_await state_->socket.async_wait(net::Tcp::socket::wait_write, as_result);
-    if (error) co_return false;
+    const bool ready = co_await state_->socket.wait_writable();
+    if (!ready) co_return false;
   }
 }
 
@@ -183,8 +182,8 @@ const std::string& TlsStream::failure() const {
 // Makes a stream of a socket.
 class Handshake {
  public:
-  static net::Task<HandshakeResult> connect(std::shared_ptr<Loaded> loaded, net::Tcp::socket socket,
-                                            ConnectOptions options, net::Milliseconds timeout) {
+  static net::Task<HandshakeResult> connect(std::shared_ptr<Loaded> loaded, net::Socket socket, ConnectOptions options,
+                                            net::Milliseconds timeout) {
     auto stream = make(std::move(loaded), std::move(socket));
     if (!stream) co_return HandshakeError{false, "out of memory"};
     auto& state = *stream->state_;
@@ -195,7 +194,7 @@ class Handshake {
     co_return std::move(stream);
   }
 
-  static net::Task<HandshakeResult> accept(std::shared_ptr<Loaded> loaded, net::Tcp::socket socket,
+  static net::Task<HandshakeResult> accept(std::shared_ptr<Loaded> loaded, net::Socket socket,
                                            net::Milliseconds timeout) {
     auto stream = make(std::move(loaded), std::move(socket));
     if (!stream) co_return HandshakeError{false, "out of memory"};
@@ -212,7 +211,7 @@ class Handshake {
   }
 
  private:
-  static std::unique_ptr<TlsStream> make(std::shared_ptr<Loaded> loaded, net::Tcp::socket socket) {
+  static std::unique_ptr<TlsStream> make(std::shared_ptr<Loaded> loaded, net::Socket socket) {
     auto state = std::make_unique<TlsStream::State>(std::move(loaded), std::move(socket));
     auto bio = make_socket_bio(state->bio_state);
     if (!state->ssl || !bio) return nullptr;
@@ -269,14 +268,14 @@ class Handshake {
   }
 };
 
-net::Task<HandshakeResult> connect(const Context& context, net::Tcp::socket socket, ConnectOptions options,
+net::Task<HandshakeResult> connect(const Context& context, net::Socket socket, ConnectOptions options,
                                    net::Milliseconds timeout) {
   auto loaded = context.current();
   if (!loaded) co_return HandshakeError{false, "no certificates could be read yet"};
   co_return co_await Handshake::connect(std::move(loaded), std::move(socket), std::move(options), timeout);
 }
 
-net::Task<HandshakeResult> accept(const Context& context, net::Tcp::socket socket, net::Milliseconds timeout) {
+net::Task<HandshakeResult> accept(const Context& context, net::Socket socket, net::Milliseconds timeout) {
   auto loaded = context.current();
   if (!loaded) co_return HandshakeError{false, "no certificates could be read yet"};
   co_return co_await Handshake::accept(std::move(loaded), std::move(socket), timeout);

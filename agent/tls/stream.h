@@ -22,7 +22,7 @@ class TlsStream final : public net::Stream {
   net::Task<bool> write_all(ByteSpan bytes) override;
   net::Task<void> finish_writing() override;  // close_notify; TCP stays open both ways
   bool is_quiet() override;
-  net::Tcp::socket& socket() override;
+  net::Socket& socket() override;
   bool is_plain() const override { return false; }
 
   // The protocol that was agreed on; empty: none.
@@ -70,9 +70,9 @@ struct ConnectOptions {
 // Begins TLS on a connected socket, resuming a session of the same address and server name where there is one: one
 // round trip either way. In TLS 1.3 a server may refuse the client's certificate after this has succeeded; the stream
 // is broken then, and its failure() says so.
-net::Task<HandshakeResult> connect(const Context& context, net::Tcp::socket socket, ConnectOptions options,
+net::Task<HandshakeResult> connect(const Context& context, net::Socket socket, ConnectOptions options,
                                    net::Milliseconds timeout);
 // Answers a client. A client that fails is told by alert, for which this may take a second longer than `timeout`.
-net::Task<HandshakeResult> accept(const Context& context, net::Tcp::socket socket, net::Milliseconds timeout);
+net::Task<HandshakeResult> accept(const Context& context, net::Socket socket, net::Milliseconds timeout);
 
 }  // namespace sluice::tls

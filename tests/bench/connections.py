@@ -35,27 +35,15 @@ ROLES = ("agent", "gateway")
 MAX_RSS_GROWTH_KIB = 16 * 1024
 DRAIN_S = 30
 MAX_OPEN = 16000  # at once
-ROTATE_BYTES, KEEP_FILES = (
-    64 << 20,
-    1000,
-)  # every record of the run is there to be counted
+ROTATE_BYTES, KEEP_FILES = 64 << 20, 1000  # every record of the run is there to be counted
 
 
 def parse_options():
     parser = argparse.ArgumentParser(prog="connections", description=__doc__)
     parser.add_argument("--minutes", type=float, default=10)
-    parser.add_argument(
-        "--rate",
-        type=int,
-        default=50000,
-        help="connections a minute (default %(default)s)",
-    )
-    parser.add_argument(
-        "--warm-up", type=float, default=10, help="seconds (default %(default)s)"
-    )
-    parser.add_argument(
-        "--threads", type=int, default=1, help="node.threads of agent and gateway"
-    )
+    parser.add_argument("--rate", type=int, default=50000, help="connections a minute (default %(default)s)")
+    parser.add_argument("--warm-up", type=float, default=10, help="seconds (default %(default)s)")
+    parser.add_argument("--threads", type=int, default=1, help="node.threads of agent and gateway")
     return parser.parse_args()
 
 
@@ -75,31 +63,17 @@ def load(lab, program, words, seconds, every_minute=lambda: None):
     data = lab.directory / "hello"
     data.write_bytes(hello.records(hello.client_hello([HOST])))
     argv = (program, "short", WEB, PORT, data, "-s", seconds, *words)
-    return programs.Call(lab.pod("a").command(*argv)).finish(
-        seconds + DRAIN_S, every_minute
-    )
+    return programs.Call(lab.pod("a").command(*argv)).finish(seconds + DRAIN_S, every_minute)
 
 
 def hold(lab):
     """What everything holds once no connection is left, nor an entry for late packets of one."""
     for role in ROLES:
         daemon = getattr(lab, role)
-        wait_for(
-            f"{role} to be idle",
-            lambda d=daemon: d.status()["connections"]["open"] == 0,
-            DRAIN_S,
-            0.2,
-        )
+        wait_for(f"{role} to be idle", lambda d=daemon: d.status()["connections"]["open"] == 0, DRAIN_S, 0.2)
     with contextlib.suppress(AssertionError):  # what stays is told
-        wait_for(
-            "empty maps",
-            lambda: not ways.entries_left(footprint.of_maps(lab.pins)),
-            DRAIN_S,
-            0.5,
-        )
-    return {role: footprint.of_daemon(getattr(lab, role)) for role in ROLES} | {
-        "maps": footprint.of_maps(lab.pins)
-    }
+        wait_for("empty maps", lambda: not ways.entries_left(footprint.of_maps(lab.pins)), DRAIN_S, 0.5)
+    return {role: footprint.of_daemon(getattr(lab, role)) for role in ROLES} | {"maps": footprint.of_maps(lab.pins)}
 
 
 def cpu(lab):
@@ -108,11 +82,7 @@ def cpu(lab):
 
 def read_log(daemon):
     """How many records of each event a log has, and how many connections have exactly one open and one close."""
-    events, opened, closed = (
-        collections.Counter(),
-        collections.Counter(),
-        collections.Counter(),
-    )
+    events, opened, closed = collections.Counter(), collections.Counter(), collections.Counter()
     finished = collections.Counter()
     for path in daemon.audit.files():
         with open(path, encoding="utf-8") as log:
@@ -120,11 +90,7 @@ def read_log(daemon):
                 record = json.loads(line)
                 # What else the pod's kernel sends, such as multicast reports, is nobody's connection. Records of
                 # denials in sum have no protocol.
-                other = record["event"] == "deny" and record.get("protocol") not in (
-                    None,
-                    "tcp",
-                    "tls",
-                )
+                other = record["event"] == "deny" and record.get("protocol") not in (None, "tcp", "tls")
                 events["deny of other packets" if other else record["event"]] += 1
                 if record["event"] == "open":
                     opened[record["id"]] += 1
@@ -152,54 +118,25 @@ def check_logs(report, lab, total):
             exact and not events["deny"] and not events["drops"],
             dict(events),
         )
-        report.claim(
-            f"the {role} saw every connection finish",
-            finished == {"finished": total},
-            dict(finished),
-        )
-        verified = run(
-            lab.binary,
-            "audit",
-            "verify",
-            *daemon.audit.files(),
-            check=False,
-            timeout=600,
-        )
+        report.claim(f"the {role} saw every connection finish", finished == {"finished": total}, dict(finished))
+        verified = run(lab.binary, "audit", "verify", *daemon.audit.files(), check=False, timeout=600)
         report.claim(
             f"sluice audit verify finds no fault in the {role}'s log",
             verified.returncode == 0,
             (verified.stdout or verified.stderr).strip().splitlines()[-1],
         )
-    report.claim(
-        "agent and gateway wrote of the same connections",
-        ids["agent"] == ids["gateway"],
-    )
+    report.claim("agent and gateway wrote of the same connections", ids["agent"] == ids["gateway"])
 
 
 def check_growth(report, before, after):
     for role in ROLES:
         was, is_now = before[role], after[role]
-        report.figures(
-            f"{role} before and after",
-            **{name: f"{was[name]:,} {is_now[name]:,}" for name in was},
-        )
+        report.figures(f"{role} before and after", **{name: f"{was[name]:,} {is_now[name]:,}" for name in was})
         growth = is_now["rss_kib"] - was["rss_kib"]
-        report.claim(
-            f"the {role}'s memory stays",
-            growth < MAX_RSS_GROWTH_KIB,
-            f"{growth:+,} KiB",
-        )
+        report.claim(f"the {role}'s memory stays", growth < MAX_RSS_GROWTH_KIB, f"{growth:+,} KiB")
         for name in ("fds", "threads", "live_connections"):
-            report.claim(
-                f"the {role}'s {name} stay",
-                is_now[name] <= was[name],
-                f"{was[name]} then {is_now[name]}",
-            )
-        report.claim(
-            f"the {role} dropped no audit record",
-            is_now["audit_drops"] == 0,
-            is_now["audit_drops"],
-        )
+            report.claim(f"the {role}'s {name} stay", is_now[name] <= was[name], f"{was[name]} then {is_now[name]}")
+        report.claim(f"the {role} dropped no audit record", is_now["audit_drops"] == 0, is_now["audit_drops"])
     report.figures(
         "map entries before and after",
         **{
@@ -214,14 +151,8 @@ def check_growth(report, before, after):
         if after["maps"][name]["entries"] > was["entries"] and was["type"] != "lru_hash"
     }
     report.claim("no map has more entries, but for LRUs", not grown, grown or "")
-    memory = [
-        sum(m["bytes"] for m in moment["maps"].values()) for moment in (before, after)
-    ]
-    report.claim(
-        "the maps' memory stays",
-        memory[1] <= memory[0],
-        f"{memory[0]:,} then {memory[1]:,} bytes",
-    )
+    memory = [sum(m["bytes"] for m in moment["maps"].values()) for moment in (before, after)]
+    report.claim("the maps' memory stays", memory[1] <= memory[0], f"{memory[0]:,} then {memory[1]:,} bytes")
 
 
 def check_calls(report, told, seen_outside, total):
@@ -233,8 +164,7 @@ def check_calls(report, told, seen_outside, total):
     )
     report.claim(
         "the origin answered each of them once and saw it end in order",
-        seen_outside
-        == {"accepted": total, "answered": total, "ended": total, "broken": 0},
+        seen_outside == {"accepted": total, "answered": total, "ended": total, "broken": 0},
         seen_outside,
     )
 
@@ -245,18 +175,14 @@ def measure(report, options, warm_up, run_words, seconds, limits):
     program = programs.build("load")
     with Lab() as lab:
         prepare(lab, options, limits)
-        origin = lab.spawn(
-            "outside", "origin", [program, "origin", WEB, PORT], listens=(WEB, PORT)
-        )
+        origin = lab.spawn("outside", "origin", [program, "origin", WEB, PORT], listens=(WEB, PORT))
         warmed_up = load(lab, program, warm_up, options.warm_up)
         before, cpu_before = hold(lab), cpu(lab)
 
         minutes = []
 
         def every_minute():
-            minutes.append(
-                {role: footprint.of_daemon(getattr(lab, role)) for role in ROLES}
-            )
+            minutes.append({role: footprint.of_daemon(getattr(lab, role)) for role in ROLES})
             print(f"minute {len(minutes)}: {minutes[-1]}", file=sys.stderr, flush=True)
 
         told = load(lab, program, run_words, seconds, every_minute)
@@ -266,15 +192,11 @@ def measure(report, options, warm_up, run_words, seconds, limits):
 
         report.figures("connections", **told)
         for role in ROLES:
-            user, system = (
-                now - then for now, then in zip(cpu_after[role], cpu_before[role])
-            )
+            user, system = (now - then for now, then in zip(cpu_after[role], cpu_before[role]))
             report.figures(
                 "processor",
                 **{
-                    f"{role}_s_per_1000": round(
-                        (user + system) * 1000 / told["begun"], 3
-                    ),
+                    f"{role}_s_per_1000": round((user + system) * 1000 / told["begun"], 3),
                     f"{role}_user_s_per_1000": round(user * 1000 / told["begun"], 3),
                     f"{role}_cores": round((user + system) / told["elapsed_s"], 3),
                 },
@@ -285,11 +207,7 @@ def measure(report, options, warm_up, run_words, seconds, limits):
         check_logs(report, lab, total)
         for role in ROLES:
             shown = lab.sluice("status", "--socket", getattr(lab, role).socket)
-            report.claim(
-                f"the {role} is healthy",
-                shown.returncode == 0,
-                shown.stdout.splitlines()[0],
-            )
+            report.claim(f"the {role} is healthy", shown.returncode == 0, shown.stdout.splitlines()[0])
     return told, after["maps"]
 
 
@@ -297,16 +215,10 @@ def main():
     options = parse_options()
     report = Report("connections", options)
     words = ("-r", options.rate / 60, "-c", MAX_OPEN)
-    told, _ = measure(
-        report, options, words, words, options.minutes * 60, limits={}
-    )  # the defaults do
+    told, _ = measure(report, options, words, words, options.minutes * 60, limits={})  # the defaults do
     wanted = int(options.rate * options.minutes + 0.5)
     held = told["begun"] >= wanted and told["elapsed_s"] < options.minutes * 60 + 1
-    report.claim(
-        "the rate was held",
-        held,
-        f"{told['begun'] / told['elapsed_s'] * 60:,.0f} a minute",
-    )
+    report.claim("the rate was held", held, f"{told['begun'] / told['elapsed_s'] * 60:,.0f} a minute")
     return report.finish()
 
 

@@ -24,15 +24,11 @@ class Measure:
 
 
 def bulk(direction, streams):
-    return Measure(
-        f"bulk-{direction}-{streams}", "Gbit/s", "gbit_s", direction, streams, True
-    )
+    return Measure(f"bulk-{direction}-{streams}", "Gbit/s", "gbit_s", direction, streams, True)
 
 
 MEASURES = (
-    Measure(
-        "idle-memory", "KiB/connection", "", "idle", 0, False
-    ),  # first: of programs that have not worked yet
+    Measure("idle-memory", "KiB/connection", "", "idle", 0, False),  # first: of programs that have not worked yet
     bulk("up", 1),
     bulk("up", 8),
     bulk("down", 1),
@@ -47,52 +43,17 @@ MEASURES = (
 def options_of(row, about, seconds=3.0, rounds=5, measures=MEASURES):
     """The parser of what every such row may be told; rows add their own."""
     parser = argparse.ArgumentParser(prog=row, description=about)
-    parser.add_argument(
-        "--rounds", type=int, default=rounds, help="(default %(default)s)"
-    )
-    parser.add_argument(
-        "--seconds",
-        type=float,
-        default=seconds,
-        help="of each measurement (default %(default)s)",
-    )
-    parser.add_argument(
-        "--warm-up",
-        type=float,
-        default=0.3,
-        help="seconds before each (default %(default)s)",
-    )
-    parser.add_argument(
-        "--patience",
-        type=float,
-        default=10,
-        help="seconds, for what is open then (%(default)s)",
-    )
-    parser.add_argument(
-        "--threads",
-        type=int,
-        default=1,
-        help="of each competitor's process (default %(default)s)",
-    )
-    parser.add_argument(
-        "--load-threads",
-        type=int,
-        default=2,
-        help="of caller and origin (default %(default)s)",
-    )
-    parser.add_argument(
-        "--hosts", type=int, default=1000, help="allowed ones (default %(default)s)"
-    )
-    parser.add_argument(
-        "--idle", type=int, default=4000, help="idle connections (default %(default)s)"
-    )
-    parser.add_argument(
-        "--competitors", type=lambda text: text.split(","), help="only these, A,B,..."
-    )
+    parser.add_argument("--rounds", type=int, default=rounds, help="(default %(default)s)")
+    parser.add_argument("--seconds", type=float, default=seconds, help="of each measurement (default %(default)s)")
+    parser.add_argument("--warm-up", type=float, default=0.3, help="seconds before each (default %(default)s)")
+    parser.add_argument("--patience", type=float, default=10, help="seconds, for what is open then (%(default)s)")
+    parser.add_argument("--threads", type=int, default=1, help="of each competitor's process (default %(default)s)")
+    parser.add_argument("--load-threads", type=int, default=2, help="of caller and origin (default %(default)s)")
+    parser.add_argument("--hosts", type=int, default=1000, help="allowed ones (default %(default)s)")
+    parser.add_argument("--idle", type=int, default=4000, help="idle connections (default %(default)s)")
+    parser.add_argument("--competitors", type=lambda text: text.split(","), help="only these, A,B,...")
     names = ",".join(m.name for m in measures)
-    parser.add_argument(
-        "--measures", type=lambda text: text.split(","), help=f"only these of {names}"
-    )
+    parser.add_argument("--measures", type=lambda text: text.split(","), help=f"only these of {names}")
     return parser
 
 
@@ -101,9 +62,7 @@ def chosen(items, names, key=lambda item: item.name):
         return list(items)
     unknown = set(names) - {key(item) for item in items}
     if unknown:
-        sys.exit(
-            f"there is no {', '.join(sorted(unknown))}; there are: {', '.join(key(item) for item in items)}"
-        )
+        sys.exit(f"there is no {', '.join(sorted(unknown))}; there are: {', '.join(key(item) for item in items)}")
     return [item for item in items if key(item) in names]
 
 
@@ -152,50 +111,26 @@ class Contest:
             print(f"{competitor.name}, {measure.name}: {error}", file=sys.stderr)
         for what, count in failed.items():
             key = f"{measure.name}: {what}"
-            self.failures[competitor.name][key] = (
-                self.failures[competitor.name].get(key, 0) + count
-            )
-        for table, found in (
-            (self.values, value),
-            (self.cores, cores),
-            (self.details, told),
-        ):
-            table.setdefault(measure.name, {}).setdefault(competitor.name, []).append(
-                found
-            )
+            self.failures[competitor.name][key] = self.failures[competitor.name].get(key, 0) + count
+        for table, found in ((self.values, value), (self.cores, cores), (self.details, told)):
+            table.setdefault(measure.name, {}).setdefault(competitor.name, []).append(found)
 
     def _argv(self, competitor, mode, connections, warm_up, seconds):
         return (
-            *(
-                mode,
-                *competitor.target,
-                self._scene.hello,
-                "-c",
-                connections,
-                "-w",
-                warm_up,
-                "-s",
-                seconds,
-            ),
+            *(mode, *competitor.target, self._scene.hello, "-c", connections, "-w", warm_up, "-s", seconds),
             *("-t", self._options.load_threads, "-p", self._options.patience),
         )
 
     def _run(self, competitor, measure):
         o = self._options
-        call = self._call(
-            *self._argv(
-                competitor, measure.mode, measure.connections, o.warm_up, o.seconds
-            )
-        )
+        call = self._call(*self._argv(competitor, measure.mode, measure.connections, o.warm_up, o.seconds))
         return call.finish(o.warm_up + o.seconds + o.patience + 10)
 
     def _idle_kib(self, competitor):
         """What the competitor and the kernel hold for each idle connection, caller's and origin's sockets included."""
         limit_s = 20
         before = competitor.memory_kib()
-        call = self._call(
-            *self._argv(competitor, "idle", self._options.idle, 0, limit_s)
-        )
+        call = self._call(*self._argv(competitor, "idle", self._options.idle, 0, limit_s))
         try:
             held = call.next_line()["held"]
             during = competitor.memory_kib()
@@ -213,28 +148,18 @@ class Contest:
 
     def ratio(self, measure, name, other):
         """The median of the rounds' own ratios: neighbours in time are compared."""
-        mine, theirs = self.values[measure].get(name, []), self.values[measure].get(
-            other, []
-        )
+        mine, theirs = self.values[measure].get(name, []), self.values[measure].get(other, [])
         found = [a / b for a, b in zip(mine, theirs) if a is not None and b]
         return statistics.median(found) if found else None
 
     def ahead(self, measure, name, other):
         """As ratio(), over 1 where `name` is better."""
         ratio = self.ratio(measure, name, other)
-        return (
-            ratio
-            if ratio is None or self._measures[measure].higher_is_better
-            else 1 / ratio
-        )
+        return ratio if ratio is None or self._measures[measure].higher_is_better else 1 / ratio
 
     def best_peer(self, measure):
         peers = [c.name for c in self.competitors if c.peer]
-        found = [
-            (self.median(measure, name), name)
-            for name in peers
-            if self.median(measure, name) is not None
-        ]
+        found = [(self.median(measure, name), name) for name in peers if self.median(measure, name) is not None]
         if not found:
             return None
         return (max if self._measures[measure].higher_is_better else min)(found)[1]
@@ -244,10 +169,7 @@ class Contest:
         rounds = self.values.get(measure, {})
         base = rounds.get("direct")
         for name, found in rounds.items():
-            rounds[name] = [
-                a - b if a is not None and b is not None else None
-                for a, b in zip(found, base or found)
-            ]
+            rounds[name] = [a - b if a is not None and b is not None else None for a, b in zip(found, base or found)]
 
     def claim_ahead(self, least=None):
         """Claims that every measure is ahead of the best peer, by the factor that `least` has for it."""
@@ -256,11 +178,7 @@ class Contest:
             found = self.ahead(measure, "sluice", peer) if peer else None
             words = f"by {wanted} or more " if wanted != 1 else ""
             text = f"{measure} is {words}ahead of the best peer's"
-            self._report.claim(
-                text,
-                found is not None and found >= wanted,
-                f"{found:.3f} x {peer}" if found else "",
-            )
+            self._report.claim(text, found is not None and found >= wanted, f"{found:.3f} x {peer}" if found else "")
 
     def tell(self):
         """Puts everything into the report, and claims what must always be so."""
@@ -273,20 +191,11 @@ class Contest:
                 higher_is_better=about.higher_is_better,
                 rounds=rounds,
                 median={name: self.median(measure, name) for name in rounds},
-                cores={
-                    n: statistics.median(c)
-                    for n, c in self.cores[measure].items()
-                    if None not in c
-                },
-                to_direct={
-                    c.name: self.ratio(measure, c.name, "direct")
-                    for c in self.competitors
-                },
+                cores={n: statistics.median(c) for n, c in self.cores[measure].items() if None not in c},
+                to_direct={c.name: self.ratio(measure, c.name, "direct") for c in self.competitors},
                 ours=[c.name for c in self.competitors if c.ours],
                 best_peer=peer,
-                ahead_of_best_peer=self.ahead(measure, "sluice", peer)
-                if peer
-                else None,
+                ahead_of_best_peer=self.ahead(measure, "sluice", peer) if peer else None,
                 details=self.details[measure],
             )
         for competitor in self.competitors:
@@ -298,13 +207,6 @@ class Contest:
                 self.failures[name]["at the origin"] = seen
             if not competitor.peer:
                 failed = self.failures[name]
-                self._report.claim(
-                    f"every connection of {name} went well from end to end",
-                    not failed,
-                    failed or seen,
-                )
+                self._report.claim(f"every connection of {name} went well from end to end", not failed, failed or seen)
             elif self.failures[name]:
-                self._report.figures(
-                    f"failures of {name}",
-                    **{k: str(v) for k, v in self.failures[name].items()},
-                )
+                self._report.figures(f"failures of {name}", **{k: str(v) for k, v in self.failures[name].items()})

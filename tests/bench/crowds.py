@@ -19,24 +19,16 @@ class Crowds:
     def __init__(self, way):
         self.way, self.lab = way, way.lab
         self.program = programs.build("crowd")
-        address = {
-            "name": GATEWAY_NAME,
-            "addresses": [f"{GATEWAY}:{ways.PORT}"],
-            "transport": "raw",
-        }
+        address = {"name": GATEWAY_NAME, "addresses": [f"{GATEWAY}:{ways.PORT}"], "transport": "raw"}
         self.lab.agent.settings["egress"]["gateways"] = [address]
         self.lab.lead_to_gateway_host(GATEWAY)
-        self.lab.spawn(
-            "gateway", "answer", [self.program, "answer", "eth0", GATEWAY, ways.PORT]
-        )
+        self.lab.spawn("gateway", "answer", [self.program, "answer", "eth0", GATEWAY, ways.PORT])
         self._next = int(ipaddress.ip_address("10.1.0.32"))
 
     def add_pod(self, name, number):
         """A pod with addresses that its own kernel does not know of; the first of them."""
         lab, pod = self.lab, self.lab.add_pod(name, "my-namespace", number)
-        mine = [
-            str(ipaddress.ip_address(self._next + i)) for i in range(ADDRESSES_EACH)
-        ]
+        mine = [str(ipaddress.ip_address(self._next + i)) for i in range(ADDRESSES_EACH)]
         self._next += ADDRESSES_EACH
         for address in mine:
             ip_batch(
@@ -54,13 +46,8 @@ class Crowds:
         """Entries, live and undecided flows of all pods together."""
         path = self.lab.pins / "maps" / "loads"
         found = [0, 0, 0]
-        for entry in json.loads(
-            run("bpftool", "-j", "map", "dump", "pinned", path).stdout
-        ):
-            key, value = (
-                bytes(int(byte, 16) for byte in entry[part])
-                for part in ("key", "value")
-            )
+        for entry in json.loads(run("bpftool", "-j", "map", "dump", "pinned", path).stdout):
+            key, value = (bytes(int(byte, 16) for byte in entry[part]) for part in ("key", "value"))
             if not any(key):
                 continue  # the node's own sum
             found = [a + b for a, b in zip(found, struct.unpack_from("=III", value))]
@@ -80,21 +67,9 @@ class Caller:
     def __init__(self, crowds, pod, first, host):
         pod = crowds.lab.pod(pod)
         target = (ways.TARGETS[4], ways.PORT)
-        argv = (
-            crowds.program,
-            "call",
-            "eth0",
-            pod.host_mac,
-            first,
-            *target,
-            crowds.way.hello(host),
-        )
+        argv = (crowds.program, "call", "eth0", pod.host_mac, first, *target, crowds.way.hello(host))
         self._child = subprocess.Popen(
-            list(map(str, pod.command(*argv))),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            cwd="/",
-            text=True,
+            list(map(str, pod.command(*argv))), stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd="/", text=True
         )
 
     def __enter__(self):

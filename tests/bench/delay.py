@@ -19,9 +19,7 @@ TX_QUEUE = 100000  # packets: more than windows fill, so that none is lost but t
 MEASURES = (
     bulk("up", 1),
     bulk("down", 1),
-    Measure(
-        "ping-pong-1", "us p50", "p50_us", "echo", 1, False
-    ),  # is the way as long as it should be
+    Measure("ping-pong-1", "us p50", "p50_us", "echo", 1, False),  # is the way as long as it should be
 )
 AGENT, WHOLE = "sluice", "sluice whole"
 EQUAL = 0.95
@@ -35,8 +33,7 @@ def comma_separated(kind):
 
 class Way:
     """The delay line between gateway and outside, with these properties; a context manager. What it did is added to
-    `seen`. Routes choose the congestion control of the sockets that use them, the daemons' too.
-    """
+    `seen`. Routes choose the congestion control of the sockets that use them, the daemons' too."""
 
     def __init__(self, scene, program, condition, seen):
         self._scene, self._program, self._seen = scene, program, seen
@@ -51,17 +48,11 @@ class Way:
         argv = [self._program, *ends, DEVICE, self._round_trip_ms, self._loss, 7]
         self._child = lab.spawn("gateway", "delay_line", argv)
         try:
-            wait_for(
-                "the delay line",
-                lambda: "ready" in log.read_text() or not self._child.alive(),
-            )
+            wait_for("the delay line", lambda: "ready" in log.read_text() or not self._child.alive())
             for namespace, mine in zip(ends, (NEAR, FAR)):
                 # Nothing is said before the other end is up.
                 sysctl(namespace, **{f"ipv6__conf__{DEVICE}__disable_ipv6": 1})
-                ip_batch(
-                    namespace,
-                    f"link set {DEVICE} txqueuelen {TX_QUEUE} up\naddr add {mine}/30 dev {DEVICE}",
-                )
+                ip_batch(namespace, f"link set {DEVICE} txqueuelen {TX_QUEUE} up\naddr add {mine}/30 dev {DEVICE}")
             self._route(lab, f"congctl {self._congestion}")
         except BaseException:
             self._child.stop()
@@ -69,17 +60,11 @@ class Way:
         return self
 
     def _route(self, lab, congestion):
-        ip_batch(
-            lab.pod("a").netns, f"route replace {ADDRESS}/32 via 10.1.0.1 {congestion}"
-        )
+        ip_batch(lab.pod("a").netns, f"route replace {ADDRESS}/32 via 10.1.0.1 {congestion}")
         ip_batch(lab.node, f"route replace {ADDRESS}/32 via {GATEWAY4} {congestion}")
-        ip_batch(
-            lab.namespace("gateway"),
-            f"route replace {ADDRESS}/32 via {FAR} dev {DEVICE} {congestion}",
-        )
+        ip_batch(lab.namespace("gateway"), f"route replace {ADDRESS}/32 via {FAR} dev {DEVICE} {congestion}")
         back = "\n".join(
-            f"route replace {to} via {NEAR} dev {DEVICE} {congestion}"
-            for to in ("10.1.0.0/16", f"{NODE4}/32", NEAR)
+            f"route replace {to} via {NEAR} dev {DEVICE} {congestion}" for to in ("10.1.0.0/16", f"{NODE4}/32", NEAR)
         )
         ip_batch(lab.namespace("outside"), back.replace(f"{NEAR} via {NEAR}", NEAR))
 
@@ -101,14 +86,7 @@ def name_of(condition):
 
 def measures_of(condition, options):
     return [
-        Measure(
-            f"{name_of(condition)}-{m.name}",
-            m.unit,
-            m.field,
-            m.mode,
-            m.connections,
-            m.higher_is_better,
-        )
+        Measure(f"{name_of(condition)}-{m.name}", m.unit, m.field, m.mode, m.connections, m.higher_is_better)
         for m in chosen(MEASURES, options.measures)
     ]
 
@@ -120,18 +98,11 @@ def words(ratio):
 def claim(report, contest, conditions):
     for condition in conditions:
         round_trip_ms, loss, _ = condition
-        for measure in (
-            f"{name_of(condition)}-{direction}"
-            for direction in ("bulk-up-1", "bulk-down-1")
-        ):
+        for measure in (f"{name_of(condition)}-{direction}" for direction in ("bulk-up-1", "bulk-down-1")):
             if measure not in contest.values:
                 continue
             found = contest.ratio(measure, AGENT, "direct")
-            report.claim(
-                f"{measure}: the agent equals the direct way",
-                found and found >= EQUAL,
-                words(found),
-            )
+            report.claim(f"{measure}: the agent equals the direct way", found and found >= EQUAL, words(found))
             if round_trip_ms == AHEAD_AT_MS and not loss:
                 found = contest.ratio(measure, WHOLE, "direct")
                 text = f"{measure}: the whole path is ahead of the direct way"
@@ -140,41 +111,20 @@ def claim(report, contest, conditions):
 
 def claim_way(report, seen):
     report.figures("the long way", **seen)
-    report.claim(
-        "nothing was lost but what was meant to be",
-        not seen["overrun"] and not seen["refused"],
-    )
+    report.claim("nothing was lost but what was meant to be", not seen["overrun"] and not seen["refused"])
     late = seen["late"] / max(seen["forwarded"], 1)
-    report.claim(
-        "packets left when they were due",
-        late < MAX_LATE,
-        f"{late:.2%} over 0.5 ms late",
-    )
+    report.claim("packets left when they were due", late < MAX_LATE, f"{late:.2%} over 0.5 ms late")
 
 
 def main():
     parser = options_of("delay", __doc__, measures=MEASURES)
-    parser.add_argument(
-        "--round-trips",
-        type=comma_separated(float),
-        default=[1, 40, 200],
-        help="ms (1,40,200)",
-    )
-    parser.add_argument(
-        "--losses", type=comma_separated(float), default=[0, 1], help="%% (default 0,1)"
-    )
-    parser.add_argument(
-        "--congestion",
-        type=comma_separated(str),
-        default=["cubic", "bbr"],
-        help="(default cubic,bbr)",
-    )
+    parser.add_argument("--round-trips", type=comma_separated(float), default=[1, 40, 200], help="ms (1,40,200)")
+    parser.add_argument("--losses", type=comma_separated(float), default=[0, 1], help="%% (default 0,1)")
+    parser.add_argument("--congestion", type=comma_separated(str), default=["cubic", "bbr"], help="(default cubic,bbr)")
     # At 200 ms and 1 % CUBIC sends less than a megabit: what buffers hold of a quicker start takes minutes to arrive.
     parser.set_defaults(rounds=3, seconds=4.0, warm_up=2.0, patience=180)
     options = parser.parse_args()
-    conditions = list(
-        itertools.product(options.round_trips, options.losses, options.congestion)
-    )
+    conditions = list(itertools.product(options.round_trips, options.losses, options.congestion))
     report, seen = Report("delay", options), {}
     program = programs.build("delay_line")
     with Scene(options, origin_at="outside") as scene:

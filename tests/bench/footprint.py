@@ -13,13 +13,7 @@ OTHER_SLABS = re.compile(
     r"|vm_area|maple_node|anon_vma|task_|cred|pid|files_|signal_|sighand|mm_struct|bio|blk|tw_sock)"
 )
 NO_PREALLOC = 1  # BPF_F_NO_PREALLOC
-ARRAYS = {
-    "array",
-    "percpu_array",
-    "sockmap",
-    "ringbuf",
-    "prog_array",
-}  # always full, or not countable
+ARRAYS = {"array", "percpu_array", "sockmap", "ringbuf", "prog_array"}  # always full, or not countable
 
 
 def cpu_s(pid):
@@ -50,28 +44,19 @@ def slab_kib():
     """What the kernel's objects occupy, less those that other programs and earlier connections cause: files, their names
     and contents, and ports in TIME_WAIT. A socket has a name, too."""
     for shrink in pathlib.Path("/sys/kernel/slab").glob("*/shrink"):
-        shrink.write_text(
-            "1"
-        )  # or objects that were freed count as long as their processor keeps them
+        shrink.write_text("1")  # or objects that were freed count as long as their processor keeps them
     caches = {}
     for line in pathlib.Path("/proc/slabinfo").read_text().splitlines()[2:]:
         name, active, _, size = line.split()[:4]
         caches[name] = int(active), int(size)
-    total = sum(
-        active * size
-        for name, (active, size) in caches.items()
-        if not OTHER_SLABS.search(name)
-    )
+    total = sum(active * size for name, (active, size) in caches.items() if not OTHER_SLABS.search(name))
     return (total + caches["sock_inode_cache"][0] * caches["dentry"][1]) / 1024
 
 
 def entries_kib(pins):
     """What the entries of maps occupy that were made whole when they were loaded: no slab has them."""
     maps = of_maps(pins).values()
-    return (
-        sum(m["entries"] * m["bytes"] / m["max_entries"] for m in maps if m["whole"])
-        / 1024
-    )
+    return sum(m["entries"] * m["bytes"] / m["max_entries"] for m in maps if m["whole"]) / 1024
 
 
 def count_fds(pid):
@@ -86,9 +71,7 @@ def count_fds(pid):
 
 def of_daemon(daemon):
     proc = pathlib.Path(f"/proc/{daemon.pid}")
-    memory = dict(
-        re.findall(r"^(Rss|Pss): +(\d+) kB", (proc / "smaps_rollup").read_text(), re.M)
-    )
+    memory = dict(re.findall(r"^(Rss|Pss): +(\d+) kB", (proc / "smaps_rollup").read_text(), re.M))
     status = daemon.status()
     return {
         "rss_kib": int(memory["Rss"]),

@@ -17,20 +17,11 @@ def main():
     with Scene(options, origin_at="outside") as scene:
         here, origin = (GATEWAY4, PORT), (ADDRESS, PORT)
         scene.lab.gateway.settings["gateway"]["listen"] = [
-            {
-                "address": "{}:{}".format(*here),
-                "transport": "raw",
-                "unsigned_from": [f"{NODE4}/32"],
-            }
+            {"address": "{}:{}".format(*here), "transport": "raw", "unsigned_from": [f"{NODE4}/32"]}
         ]
-        competitors = [
-            Competitor(scene, "direct"),
-            Sluice(scene, ["gateway"], target=here),
-        ]
+        competitors = [Competitor(scene, "direct"), Sluice(scene, ["gateway"], target=here)]
         for kind in (peers.HAProxy, peers.Nginx):
-            peer = kind(
-                scene.lab, "gateway", scene.hosts, here, origin, options.threads
-            )
+            peer = kind(scene.lab, "gateway", scene.hosts, here, origin, options.threads)
             competitors.append(Peers(scene, kind.name, [peer], redirected=False))
         contest = Contest(scene, report, competitors, scene.call_from_node)
         contest.run(chosen(MEASURES, options.measures))

@@ -23,37 +23,17 @@ SOME_FLOWS = 20000  # that are opened to see how fast that goes
 STATS = pathlib.Path("/proc/sys/kernel/bpf_stats_enabled")
 PROGRAMS = ("from_pod", "to_pod")
 # title: how many are open, and how many of them talk
-TALKS = {
-    "few flows": ("few", "few"),
-    "few of many": ("many", "few"),
-    "all of many": ("many", "many"),
-}
+TALKS = {"few flows": ("few", "few"), "few of many": ("many", "few"), "all of many": ("many", "many")}
 
 
 def parse_options():
     parser = argparse.ArgumentParser(prog="growth", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="(default %(default)s)")
-    parser.add_argument(
-        "--few", type=int, default=100, help="flows (default %(default)s)"
-    )
-    parser.add_argument(
-        "--many", type=int, default=200000, help="flows (default %(default)s)"
-    )
-    parser.add_argument(
-        "--messages",
-        type=int,
-        default=200000,
-        help="of each measurement (default %(default)s)",
-    )
-    parser.add_argument(
-        "--hosts",
-        type=int,
-        default=MANY_HOSTS,
-        help="allowed ones, at most (default %(default)s)",
-    )
-    parser.add_argument(
-        "--no-times", action="store_true", help="claim nothing about how long it takes"
-    )
+    parser.add_argument("--few", type=int, default=100, help="flows (default %(default)s)")
+    parser.add_argument("--many", type=int, default=200000, help="flows (default %(default)s)")
+    parser.add_argument("--messages", type=int, default=200000, help="of each measurement (default %(default)s)")
+    parser.add_argument("--hosts", type=int, default=MANY_HOSTS, help="allowed ones, at most (default %(default)s)")
+    parser.add_argument("--no-times", action="store_true", help="claim nothing about how long it takes")
     return parser.parse_args()
 
 
@@ -61,23 +41,15 @@ class ProgramCost:
     """What the gate's programs of one interface cost a run, on the kernel's own clock. A context manager."""
 
     def __init__(self, lab, interface):
-        shown = json.loads(
-            run("ip", "-n", lab.node, "-j", "link", "show", interface).stdout
-        )
-        self._links = [
-            lab.pins / "links" / f"{shown[0]['ifindex']}-{name}" for name in PROGRAMS
-        ]
+        shown = json.loads(run("ip", "-n", lab.node, "-j", "link", "show", interface).stdout)
+        self._links = [lab.pins / "links" / f"{shown[0]['ifindex']}-{name}" for name in PROGRAMS]
         self.ns = {}
 
     def _read(self):
         found = {}
         for name, path in zip(PROGRAMS, self._links):
-            number = json.loads(
-                run("bpftool", "-j", "link", "show", "pinned", path).stdout
-            )["prog_id"]
-            shown = json.loads(
-                run("bpftool", "-j", "prog", "show", "id", number).stdout
-            )
+            number = json.loads(run("bpftool", "-j", "link", "show", "pinned", path).stdout)["prog_id"]
+            shown = json.loads(run("bpftool", "-j", "prog", "show", "id", number).stdout)
             found[name] = shown.get("run_time_ns", 0), shown.get("run_cnt", 0)
         return found
 
@@ -101,11 +73,7 @@ def talk(crowds, caller, options, sizes, among):
     with ProgramCost(crowds.lab, "veth-crowd") as cost:
         timed = caller.ask("talk", options.messages, sizes[among])
     lost = {name: told[name] + timed[name] for name in ("again", "wrong", "reset")}
-    return {
-        "message_ns": 1e9 / told["per_s"],
-        "p50_us": told["p50_us"],
-        "programs_ns": sum(cost.ns.values()),
-    } | lost
+    return {"message_ns": 1e9 / told["per_s"], "p50_us": told["p50_us"], "programs_ns": sum(cost.ns.values())} | lost
 
 
 def measure_flows(crowds, first, options):
@@ -132,25 +100,12 @@ def median(rounds, name):
 
 def claim_flows(report, options, found, opened):
     for title, rounds in found.items():
-        report.figures(
-            title, **{name: round(median(rounds, name), 1) for name in rounds[0]}
-        )
+        report.figures(title, **{name: round(median(rounds, name), 1) for name in rounds[0]})
         wrong = [told for told in rounds if told["wrong"] or told["reset"]]
-        report.claim(
-            f"{title}: every message was answered with its own bytes",
-            not wrong,
-            wrong or "",
-        )
+        report.claim(f"{title}: every message was answered with its own bytes", not wrong, wrong or "")
     wanted = [options.many, options.many, 0]
-    all_open = all(
-        loads == wanted and not told["wrong"] and not told["reset"]
-        for loads, told in opened
-    )
-    report.claim(
-        f"{options.many:,} flows were open, none undecided",
-        all_open,
-        [loads for loads, _ in opened],
-    )
+    all_open = all(loads == wanted and not told["wrong"] and not told["reset"] for loads, told in opened)
+    report.claim(f"{options.many:,} flows were open, none undecided", all_open, [loads for loads, _ in opened])
     if options.no_times:
         return
     few = found["few flows"]
@@ -187,15 +142,8 @@ def measure_hosts(crowds, first, options):
 
 def claim_hosts(report, options, rates, held):
     for count, found in rates.items():
-        report.figures(
-            f"{count:,} hosts",
-            connections_per_s=statistics.median(found),
-            agent_rss_kib=held[count],
-        )
-    report.claim(
-        "every connection was answered, whatever the number of hosts",
-        all(map(all, rates.values())),
-    )
+        report.figures(f"{count:,} hosts", connections_per_s=statistics.median(found), agent_rss_kib=held[count])
+    report.claim("every connection was answered, whatever the number of hosts", all(map(all, rates.values())))
     if options.no_times:
         return
     ratio = statistics.median(many / few for few, many in zip(*rates.values()) if few)
@@ -208,24 +156,15 @@ def tell_decisions(report):
     program = ROOT / "build" / "bench_micro"
     if not program.exists():
         return
-    words = (
-        "--benchmark_filter=^decide/",
-        "--benchmark_format=json",
-        "--benchmark_min_time=0.2",
-    )
+    words = ("--benchmark_filter=^decide/", "--benchmark_format=json", "--benchmark_min_time=0.2")
     for found in json.loads(run(program, *words).stdout)["benchmarks"]:
-        report.figures(
-            "a decision",
-            **{f"{found['name']} {found['time_unit']}": round(found["cpu_time"])},
-        )
+        report.figures("a decision", **{f"{found['name']} {found['time_unit']}": round(found["cpu_time"])})
 
 
 def main():
     options = parse_options()
     report = Report("growth", options)
-    with ways.Way(
-        ways.ALONE, {"connections": 250000, "connections_per_pod": 250000}
-    ) as way:
+    with ways.Way(ways.ALONE, {"connections": 250000, "connections_per_pod": 250000}) as way:
         crowds = Crowds(way)
         first = crowds.add_pod("crowd", 12)
         way.start()

@@ -18,34 +18,16 @@ DEVICE = "rough"
 PADS = (0, 1200, 4000, 11000)  # bytes that make hellos of 1, 2, 4 and 9 segments
 THREADS = 4
 # As long as TCP itself tries: what gets lost several times in a row is not to be a denial.
-LIMITS = {
-    "first_bytes_timeout_ms": 120000,
-    "connect_timeout_ms": 120000,
-    "answer_timeout_ms": 120000,
-}
+LIMITS = {"first_bytes_timeout_ms": 120000, "connect_timeout_ms": 120000, "answer_timeout_ms": 120000}
 PATIENCE_S = 150
 
 
 def parse_options():
     parser = argparse.ArgumentParser(prog="lossy-hello", description=__doc__)
-    parser.add_argument(
-        "--connections", type=int, default=100000, help="(default %(default)s)"
-    )
-    parser.add_argument(
-        "--at-once", type=int, default=2000, help="(default %(default)s)"
-    )
-    parser.add_argument(
-        "--percent",
-        type=float,
-        default=3,
-        help="lost, twice, late: each (default %(default)s)",
-    )
-    parser.add_argument(
-        "--seconds",
-        type=float,
-        default=900,
-        help="to begin them in, at most (default %(default)s)",
-    )
+    parser.add_argument("--connections", type=int, default=100000, help="(default %(default)s)")
+    parser.add_argument("--at-once", type=int, default=2000, help="(default %(default)s)")
+    parser.add_argument("--percent", type=float, default=3, help="lost, twice, late: each (default %(default)s)")
+    parser.add_argument("--seconds", type=float, default=900, help="to begin them in, at most (default %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="(default %(default)s)")
     return parser.parse_args()
 
@@ -58,10 +40,7 @@ class RoughLine:
         words = [word for end in ends for word in end]
         argv = [program, kind, *words, options.percent, options.seed]
         self._child = lab.spawn("node", name, argv)
-        wait_for(
-            f"the line {name}",
-            lambda: "ready" in self._child.log.read_text() or not self._child.alive(),
-        )
+        wait_for(f"the line {name}", lambda: "ready" in self._child.log.read_text() or not self._child.alive())
 
     def stop(self):
         """What it did, by direction."""
@@ -73,14 +52,10 @@ def lay_lines(way, options):
     """Between pod and node, and between node and gateway."""
     lab, pod, gateway = way.lab, way.lab.pod("a"), way.lab.namespace("gateway")
     ends = ((pod.netns, "eth0"), (lab.node, pod.interface))
-    to_pod = pod.replace_link(
-        lambda: RoughLine(lab, "line_to_pod", "tap", ends, options)
-    )
+    to_pod = pod.replace_link(lambda: RoughLine(lab, "line_to_pod", "tap", ends, options))
     ends = ((lab.node, DEVICE), (gateway, DEVICE))
     to_gateway = RoughLine(lab, "line_to_gateway", "tun", ends, options)
-    sysctl(
-        gateway, ipv4__conf__all__rp_filter=0, **{f"ipv4__conf__{DEVICE}__rp_filter": 0}
-    )
+    sysctl(gateway, ipv4__conf__all__rp_filter=0, **{f"ipv4__conf__{DEVICE}__rp_filter": 0})
     for namespace, four, six in (
         (lab.node, f"{GATEWAY4}/32", f"{GATEWAY6}/128"),
         (gateway, "10.1.0.0/16", "fd00:1::/64"),
@@ -101,32 +76,10 @@ def call(way, program, options):
     calls = {}
     for version, pad in kinds:
         data = way.hello(pad_bytes=pad)
-        argv = (
-            program,
-            "short",
-            ways.TARGETS[version],
-            ways.PORT,
-            data,
-            "-t",
-            THREADS,
-            "-p",
-            PATIENCE_S,
-        )
-        sizes = (
-            "-n",
-            options.connections // len(kinds),
-            "-c",
-            options.at_once // len(kinds),
-            "-s",
-            options.seconds,
-        )
-        calls[f"IPv{version}, {data.stat().st_size} bytes"] = programs.Call(
-            way.lab.pod("a").command(*argv, *sizes)
-        )
-    return {
-        name: running.finish(options.seconds + PATIENCE_S + 10)
-        for name, running in calls.items()
-    }
+        argv = (program, "short", ways.TARGETS[version], ways.PORT, data, "-t", THREADS, "-p", PATIENCE_S)
+        sizes = ("-n", options.connections // len(kinds), "-c", options.at_once // len(kinds), "-s", options.seconds)
+        calls[f"IPv{version}, {data.stat().st_size} bytes"] = programs.Call(way.lab.pod("a").command(*argv, *sizes))
+    return {name: running.finish(options.seconds + PATIENCE_S + 10) for name, running in calls.items()}
 
 
 def main():
@@ -147,26 +100,11 @@ def main():
         total = sum(one["begun"] for one in told.values())
         for name, one in told.items():
             report.figures(
-                name,
-                **{
-                    n: one[n]
-                    for n in (
-                        "begun",
-                        "finished",
-                        "elapsed_s",
-                        "p50_us",
-                        "p99_us",
-                        "max_us",
-                    )
-                },
+                name, **{n: one[n] for n in ("begun", "finished", "elapsed_s", "p50_us", "p99_us", "max_us")}
             )
             failures = programs.failures(one)
             found = failures or f"{one['finished']:,}"
-            report.claim(
-                f"{name}: every connection was answered, and ended",
-                one["finished"] and not failures,
-                found,
-            )
+            report.claim(f"{name}: every connection was answered, and ended", one["finished"] and not failures, found)
         wanted = options.connections // len(told) * len(told)
         report.claim("as many as were wanted", total == wanted, f"{total:,}")
         exact = {"accepted": total, "answered": total, "ended": total, "broken": 0}
@@ -174,23 +112,13 @@ def main():
         for role in way.roles:
             ids, words = ways.read_ids(getattr(lab, role))
             ways.claim_one_of_each(report, role, ids)
-            report.claim(
-                f"the {role} opened each",
-                len(ids["open"]) == total,
-                f"{len(ids['open']):,}",
-            )
-            report.claim(
-                f"the {role} denied none", not words["reason"], words["reason"] or ""
-            )
+            report.claim(f"the {role} opened each", len(ids["open"]) == total, f"{len(ids['open']):,}")
+            report.claim(f"the {role} denied none", not words["reason"], words["reason"] or "")
         for name, line in zip(("pod and node", "node and gateway"), lines):
             for direction, did in line.stop().items():
                 report.figures(f"between {name}, {direction}", **did)
                 rough = all(did[fate] for fate in ("lost", "twice", "late"))
-                report.claim(
-                    f"between {name}, {direction}: packets were lost, came twice, came late",
-                    rough,
-                    did,
-                )
+                report.claim(f"between {name}, {direction}: packets were lost, came twice, came late", rough, did)
     return report.finish()
 
 

@@ -4,9 +4,7 @@ import shutil
 
 from namespaces import run
 
-MAX_CONNECTIONS = (
-    7500  # two files each and pipes, of the 20,000 files that a process may have
-)
+MAX_CONNECTIONS = 7500  # two files each and pipes, of the 20,000 files that a process may have
 
 
 class Peer:
@@ -111,10 +109,7 @@ class Sniproxy(Peer):
     name = "sniproxy"
 
     def command(self):
-        table = "".join(
-            "  ^{}$ {} {}\n".format(host.replace(".", r"\."), *self._upstream)
-            for host in self._hosts
-        )
+        table = "".join("  ^{}$ {} {}\n".format(host.replace(".", r"\."), *self._upstream) for host in self._hosts)
         config = self.write(
             "sniproxy.conf",
             f"""
@@ -144,28 +139,10 @@ class Squid(Peer):
     def command(self):
         certificate = self.directory / "ca.pem"
         if not certificate.exists():
-            new = (
-                "openssl",
-                "req",
-                "-x509",
-                "-newkey",
-                "rsa:2048",
-                "-nodes",
-                "-subj",
-                "/CN=bench",
-                "-days",
-                "2",
-            )
-            run(
-                *new, "-keyout", certificate, "-out", self.directory / "certificate.pem"
-            )
-            certificate.write_text(
-                certificate.read_text()
-                + (self.directory / "certificate.pem").read_text()
-            )
-        names = self.write(
-            "names", "".join(f"{self._upstream[0]} {host}\n" for host in self._hosts)
-        )
+            new = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=bench", "-days", "2")
+            run(*new, "-keyout", certificate, "-out", self.directory / "certificate.pem")
+            certificate.write_text(certificate.read_text() + (self.directory / "certificate.pem").read_text())
+        names = self.write("names", "".join(f"{self._upstream[0]} {host}\n" for host in self._hosts))
         config = self.write(
             "squid.conf",
             f"""
@@ -195,14 +172,7 @@ shutdown_lifetime 0 seconds
         shutil.chown(self.directory, "proxy", "proxy")
         certificate.chmod(0o644)
         # A name of its own: that of what it shares in memory, which outlives a killed one.
-        return [
-            "squid",
-            "-N",
-            "-n",
-            self._lab.name("squid").replace("-", ""),
-            "-f",
-            config,
-        ]
+        return ["squid", "-N", "-n", self._lab.name("squid").replace("-", ""), "-f", config]
 
 
 ALL = (HAProxy, Nginx, Sniproxy, Squid)

@@ -18,14 +18,10 @@ def draw(told, path):
     measured = told["measured"]
     names = in_order(competitors_of(measured))
     others = (name for name in names if name not in COLOURS)
-    colours = COLOURS | {
-        name: OTHER_COLOURS[i % len(OTHER_COLOURS)] for i, name in enumerate(others)
-    }
+    colours = COLOURS | {name: OTHER_COLOURS[i % len(OTHER_COLOURS)] for i, name in enumerate(others)}
     rows = math.ceil(len(measured) / COLUMNS)
     height = (0.9 + 0.28 * len(names)) * rows
-    figure, panels = pyplot.subplots(
-        rows, COLUMNS, figsize=(13, height + 0.8), squeeze=False
-    )
+    figure, panels = pyplot.subplots(rows, COLUMNS, figsize=(13, height + 0.8), squeeze=False)
     for panel in panels.flat[len(measured) :]:
         panel.set_visible(False)
     for panel, (title, facts) in zip(panels.flat, measured.items()):
@@ -48,13 +44,9 @@ def _draw_panel(panel, title, facts, names, colours):
         if median is None:
             continue
         panel.barh(place, median, color=colours[name], height=0.7)
-        panel.annotate(
-            f" {number(median)}", (max(median, 0), place), va="center", fontsize=8
-        )
+        panel.annotate(f" {number(median)}", (max(median, 0), place), va="center", fontsize=8)
         dots = [value for value in facts["rounds"][name] if value is not None]
-        panel.plot(
-            dots, [place] * len(dots), ".", color="#202124", markersize=3, alpha=0.6
-        )
+        panel.plot(dots, [place] * len(dots), ".", color="#202124", markersize=3, alpha=0.6)
     panel.set_yticks(range(len(names)), names, fontsize=8)
     panel.invert_yaxis()
     panel.margins(x=0.15)

@@ -13,18 +13,7 @@ LIBRARIES = {"transfer": ["-lcrypto"]}
 def build(name):
     DIRECTORY.mkdir(parents=True, exist_ok=True)
     program, sources = DIRECTORY / name, sorted((HERE / name).glob("*.c"))
-    run(
-        "cc",
-        "-O2",
-        "-Wall",
-        "-Wextra",
-        "-Werror",
-        "-pthread",
-        "-o",
-        program,
-        *sources,
-        *LIBRARIES.get(name, ()),
-    )
+    run("cc", "-O2", "-Wall", "-Wextra", "-Werror", "-pthread", "-o", program, *sources, *LIBRARIES.get(name, ()))
     return program
 
 
@@ -33,9 +22,7 @@ class Call:
 
     def __init__(self, command):
         self._argv = [str(word) for word in command]
-        self._child = subprocess.Popen(
-            self._argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd="/"
-        )
+        self._child = subprocess.Popen(self._argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd="/")
 
     def next_line(self):
         return json.loads(self._child.stdout.readline())
@@ -57,9 +44,7 @@ class Call:
                     raise
                 every_minute()
         if self._child.returncode != 0:
-            raise RuntimeError(
-                f"{' '.join(self._argv)} ended with {self._child.returncode}:\n{out}"
-            )
+            raise RuntimeError(f"{' '.join(self._argv)} ended with {self._child.returncode}:\n{out}")
         return json.loads(out)
 
     def kill(self):

@@ -6,9 +6,7 @@ import platform
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-DIRECTORY = pathlib.Path(
-    os.environ.get("SLUICE_BENCH_DIRECTORY") or ROOT / "build" / "bench"
-)
+DIRECTORY = pathlib.Path(os.environ.get("SLUICE_BENCH_DIRECTORY") or ROOT / "build" / "bench")
 
 
 class Report:
@@ -33,9 +31,7 @@ class Report:
         self._told["measured"][title] = facts
 
     def claim(self, text, holds, found=""):
-        self._told["claims"].append(
-            {"claim": text, "holds": bool(holds), "found": str(found)}
-        )
+        self._told["claims"].append({"claim": text, "holds": bool(holds), "found": str(found)})
 
     def finish(self):
         """Prints the tables, writes the files; the exit status."""
@@ -46,11 +42,7 @@ class Report:
         for group, values in self._told["figures"].items():
             print(f"\n{group}")
             for name, value in values.items():
-                print(
-                    f"  {name:<28} {value:,}"
-                    if isinstance(value, (int, float))
-                    else f"  {name:<28} {value}"
-                )
+                print(f"  {name:<28} {value:,}" if isinstance(value, (int, float)) else f"  {name:<28} {value}")
         if self._told["measured"]:
             print_measured(self._row, self._told["measured"])
             # Not for rows without: only the benchmark's own packages have what plots.
@@ -66,16 +58,12 @@ class Report:
 
 
 def competitors_of(measured):
-    return list(
-        dict.fromkeys(name for facts in measured.values() for name in facts["rounds"])
-    )
+    return list(dict.fromkeys(name for facts in measured.values() for name in facts["rounds"]))
 
 
 def in_order(names):
     """However the rounds began: direct, then us, then the others."""
-    return sorted(
-        names, key=lambda name: (name != "direct", not name.startswith("sluice"), name)
-    )
+    return sorted(names, key=lambda name: (name != "direct", not name.startswith("sluice"), name))
 
 
 def print_measured(row, measured):
@@ -89,16 +77,11 @@ def print_measured(row, measured):
         ratios = [number(facts["to_direct"].get(name)) for name in ours]
         lines.append([title, facts["unit"], *medians, *ratios])
         if with_peers:
-            lines[-1].append(
-                f"{number(facts['ahead_of_best_peer'])} x {facts['best_peer'] or '-'}"
-            )
+            lines[-1].append(f"{number(facts['ahead_of_best_peer'])} x {facts['best_peer'] or '-'}")
     print(f"\n{row}")
     print_columns(lines)
     lines = [["cores that its processes used", *names]]
-    lines += [
-        [title, *(number(facts["cores"].get(name)) for name in names)]
-        for title, facts in measured.items()
-    ]
+    lines += [[title, *(number(facts["cores"].get(name)) for name in names)] for title, facts in measured.items()]
     print()
     print_columns(lines)
 

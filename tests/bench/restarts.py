@@ -26,19 +26,10 @@ LIMITS = {"first_bytes_timeout_ms": 10000, "connect_timeout_ms": 20000}
 
 def parse_options():
     parser = argparse.ArgumentParser(prog="restarts", description=__doc__)
-    parser.add_argument(
-        "--transfers", type=int, default=1000, help="(default %(default)s)"
-    )
-    parser.add_argument(
-        "--rate", type=int, default=200, help="new calls a second (default %(default)s)"
-    )
+    parser.add_argument("--transfers", type=int, default=1000, help="(default %(default)s)")
+    parser.add_argument("--rate", type=int, default=200, help="new calls a second (default %(default)s)")
     parser.add_argument("--seconds", type=int, default=60, help="(default %(default)s)")
-    parser.add_argument(
-        "--every",
-        type=float,
-        default=1,
-        help="seconds from kill to kill (default %(default)s)",
-    )
+    parser.add_argument("--every", type=float, default=1, help="seconds from kill to kill (default %(default)s)")
     return parser.parse_args()
 
 
@@ -49,18 +40,7 @@ class Payload:
         self._path = lab.directory / f"payload-{where}.pcap"
         four = f"src host {pod.ip4} and tcp and ip[2:2] - ((ip[0] & 15) << 2) - ((tcp[12] & 240) >> 2) != 0"
         six = f"ip6 src host {pod.ip6} and ip6 proto 6 and ip6[4:2] - ((ip6[52] & 240) >> 2) != 0"
-        argv = [
-            "tcpdump",
-            "-U",
-            "-n",
-            "-i",
-            interface,
-            "-Z",
-            "root",
-            "-w",
-            self._path,
-            f"({four}) or ({six})",
-        ]
+        argv = ["tcpdump", "-U", "-n", "-i", interface, "-Z", "root", "-w", self._path, f"({four}) or ({six})"]
         self._child = lab.spawn(where, f"payload-{where}", argv)
         wait_for("tcpdump", lambda: "listening" in self._child.log.read_text())
 
@@ -74,11 +54,7 @@ class Payload:
     def stop(self):
         """How many packets were missed."""
         self._child.stop()
-        return int(
-            re.search(
-                r"(\d+) packets? dropped by kernel", self._child.log.read_text()
-            ).group(1)
-        )
+        return int(re.search(r"(\d+) packets? dropped by kernel", self._child.log.read_text()).group(1))
 
 
 def kill_again_and_again(lab, options):
@@ -95,50 +71,24 @@ def kill_again_and_again(lab, options):
 
 def start_calls(way, program, pod, name, options, rate):
     """New ones at an even rate, one caller of each family."""
-    words = (
-        "-r",
-        rate / len(ways.TARGETS),
-        "-c",
-        MAX_OPEN,
-        "-s",
-        options.seconds,
-        "-p",
-        PATIENCE_S,
-    )
+    words = ("-r", rate / len(ways.TARGETS), "-c", MAX_OPEN, "-s", options.seconds, "-p", PATIENCE_S)
     return [
-        programs.Call(
-            pod.command(
-                program, "short", target, ways.OTHER_PORT, way.hello(name), *words
-            )
-        )
+        programs.Call(pod.command(program, "short", target, ways.OTHER_PORT, way.hello(name), *words))
         for target in ways.TARGETS.values()
     ]
 
 
 def finish_calls(calls, options):
     told = [call.finish(options.seconds + PATIENCE_S + 10) for call in calls]
-    return {
-        name: sum(one[name] for one in told)
-        for name in ("begun", "finished", *programs.OUTCOMES)
-    }
+    return {name: sum(one[name] for one in told) for name in ("begun", "finished", *programs.OUTCOMES)}
 
 
 def claim_calls(report, told, unregistered):
     wrong = {n: c for n, c in programs.failures(told).items() if n not in REFUSED}
-    report.claim(
-        "every new call completed or was refused",
-        told["finished"] and not wrong,
-        wrong or told["finished"],
-    )
-    wrong = {
-        n: c for n, c in programs.failures(unregistered).items() if n not in REFUSED
-    }
+    report.claim("every new call completed or was refused", told["finished"] and not wrong, wrong or told["finished"])
+    wrong = {n: c for n, c in programs.failures(unregistered).items() if n not in REFUSED}
     none = not unregistered["finished"] and not wrong
-    report.claim(
-        "every call of the unregistered host was refused",
-        none,
-        wrong or unregistered["begun"],
-    )
+    report.claim("every call of the unregistered host was refused", none, wrong or unregistered["begun"])
 
 
 def claim_nothing_left_undecided(report, way, pod, captures):
@@ -148,17 +98,10 @@ def claim_nothing_left_undecided(report, way, pod, captures):
         answer, port = hello.answer(sock), sock.getsockname()[1]
     wait_for("the capture to see it", lambda: captures["gateway"].seen_from(port))
     missed = sum(capture.stop() for capture in captures.values())
-    found = {
-        where: [x for x in c.lines() if f".{port} >" not in x]
-        for where, c in captures.items()
-    }
+    found = {where: [x for x in c.lines() if f".{port} >" not in x] for where, c in captures.items()}
     found = {where: lines[:3] for where, lines in found.items() if lines}
     text = "no payload of the unregistered host's calls came to the gateway or outside"
-    report.claim(
-        text,
-        answer == "server_hello" and not found and not missed,
-        found or f"{missed} missed",
-    )
+    report.claim(text, answer == "server_hello" and not found and not missed, found or f"{missed} missed")
 
 
 def open_times(daemon):
@@ -180,16 +123,8 @@ def claim_records(report, way, served):
         report.figures(f"ends that the {role} recorded", **words["close_reason"])
     decided, opened = open_times(way.lab.agent), open_times(way.lab.gateway)
     early = [i for i, at in opened.items() if i not in decided or decided[i] > at]
-    report.claim(
-        "the gateway opened what the agent had decided and recorded",
-        opened and not early,
-        len(early),
-    )
-    report.claim(
-        "what the origin answered is in the agent's log",
-        len(decided) >= served,
-        f"{len(decided):,}",
-    )
+    report.claim("the gateway opened what the agent had decided and recorded", opened and not early, len(early))
+    report.claim("what the origin answered is in the agent's log", len(decided) >= served, f"{len(decided):,}")
 
 
 def main():
@@ -202,47 +137,20 @@ def main():
         lab.agent.settings["identity"]["pods"].append(lab._identity(stranger))
         way.start()
         last_s = options.seconds + 5
-        patience = (
-            "-p",
-            last_s + PATIENCE_S,
-        )  # a transfer may rest for as long as it lasts
-        origins = [
-            way.origin(transfer, words=patience),
-            way.origin(load, ways.OTHER_PORT),
-        ]
-        captures = {
-            w: Payload(lab, w, i, stranger)
-            for w, i in (("gateway", "eth0"), ("outside", "node"))
-        }
+        patience = ("-p", last_s + PATIENCE_S)  # a transfer may rest for as long as it lasts
+        origins = [way.origin(transfer, words=patience), way.origin(load, ways.OTHER_PORT)]
+        captures = {w: Payload(lab, w, i, stranger) for w, i in (("gateway", "eth0"), ("outside", "node"))}
         each = options.transfers // len(ways.TARGETS)
         words = ("-n", each, "-c", each, "-b", MOST_BYTES, "-l", last_s, *patience)
         transfers = [
-            programs.Call(
-                lab.pod("a").command(
-                    transfer,
-                    "call",
-                    target,
-                    ways.PORT,
-                    way.hello(),
-                    *words,
-                    "-s",
-                    version,
-                )
-            )
+            programs.Call(lab.pod("a").command(transfer, "call", target, ways.PORT, way.hello(), *words, "-s", version))
             for version, target in ways.TARGETS.items()
         ]
         for one in transfers:
             one.next_line()  # all have begun
-        wait_for(
-            "all to be open",
-            lambda: lab.agent.status()["connections"]["open"] >= each * len(transfers),
-            30,
-            0.1,
-        )
+        wait_for("all to be open", lambda: lab.agent.status()["connections"]["open"] >= each * len(transfers), 30, 0.1)
         calls = start_calls(way, load, lab.pod("a"), ways.HOST, options, options.rate)
-        denied = start_calls(
-            way, load, stranger, ways.UNREGISTERED, options, options.rate // 4
-        )
+        denied = start_calls(way, load, stranger, ways.UNREGISTERED, options, options.rate // 4)
         times = kill_again_and_again(lab, options)
         told, unregistered = finish_calls(calls, options), finish_calls(denied, options)
         moved = [one.finish(last_s + PATIENCE_S) for one in transfers]
@@ -253,12 +161,7 @@ def main():
             origin.stop()
         at_origin, served = (json.loads(origin.log.read_text()) for origin in origins)
 
-        report.figures(
-            "agent",
-            kills=len(times),
-            start_median_s=statistics.median(times),
-            start_slowest_s=max(times),
-        )
+        report.figures("agent", kills=len(times), start_median_s=statistics.median(times), start_slowest_s=max(times))
         for version, one in zip(ways.TARGETS, moved):
             report.figures(f"transfers, IPv{version}", **one)
         report.figures("transfers, at the origin", **at_origin)

@@ -73,25 +73,15 @@ class Scene:
         entries = map(json.dumps, service_entries(self.hosts))
         (lab.resources / "allowed.yaml").write_text("\n---\n".join(entries) + "\n")
         lab.dns.answer(HOST, ADDRESS, None)
-        for namespace in (
-            lab.pod("a").netns,
-            *map(lab.namespace, ("node", "gateway", "outside")),
-        ):
+        for namespace in (lab.pod("a").netns, *map(lab.namespace, ("node", "gateway", "outside"))):
             sysctl(
-                namespace,
-                ipv4__ip_local_port_range="16000 65000",
-                ipv4__conf__all__rp_filter=0,
-                core__somaxconn=4096,
+                namespace, ipv4__ip_local_port_range="16000 65000", ipv4__conf__all__rp_filter=0, core__somaxconn=4096
             )
-            with contextlib.suppress(
-                FileNotFoundError
-            ):  # as a machine whose every socket is not the first's
+            with contextlib.suppress(FileNotFoundError):  # as a machine whose every socket is not the first's
                 sysctl(namespace, ipv4__tcp_max_syn_backlog=8192)
         sysctl(lab.namespace("gateway"), ipv4__ip_forward=1)
         for interface in ("eth0", "eth1"):
-            sysctl(
-                lab.namespace("gateway"), **{f"ipv4__conf__{interface}__rp_filter": 0}
-            )
+            sysctl(lab.namespace("gateway"), **{f"ipv4__conf__{interface}__rp_filter": 0})
         ip_batch(lab.namespace(self.origin_at), f"addr add {ADDRESS}/32 dev lo")
         ip_batch(lab.node, f"route add {ADDRESS}/32 via {GATEWAY4}")
         ip_batch(
@@ -111,25 +101,13 @@ class Scene:
 
     def call_from_node(self, *argv):
         return programs.Call(
-            [
-                "setpriv",
-                "--pdeathsig",
-                "KILL",
-                "nsenter",
-                f"--net=/run/netns/{self.lab.node}",
-                "--",
-                self.load,
-                *argv,
-            ]
+            ["setpriv", "--pdeathsig", "KILL", "nsenter", f"--net=/run/netns/{self.lab.node}", "--", self.load, *argv]
         )
 
     def forget(self):
         """Ends what a turn's connections leave behind. The node drops what it should forward when the same addresses and
         ports are in TIME_WAIT there, and all of it is memory that goes at some time."""
-        namespaces = [
-            self.lab.pod("a").netns,
-            *map(self.lab.namespace, ("node", "gateway", "outside")),
-        ]
+        namespaces = [self.lab.pod("a").netns, *map(self.lab.namespace, ("node", "gateway", "outside"))]
         for namespace in namespaces:
             enter = ("nsenter", f"--net=/run/netns/{namespace}", "--")
             run(*enter, "ss", "-HtnK", "state", "time-wait")
@@ -141,40 +119,20 @@ class Scene:
         argv = [self.load, "origin", "0.0.0.0", PORT, "-t", self.options.load_threads]
         log = self.lab.directory / "origin.log"
         log.unlink(missing_ok=True)
-        child = self.lab.spawn(
-            self.origin_at, "origin", argv, listens=("0.0.0.0", PORT)
-        )
+        child = self.lab.spawn(self.origin_at, "origin", argv, listens=("0.0.0.0", PORT))
         try:
             yield
-            with contextlib.suppress(
-                AssertionError
-            ):  # what is still open is in the counts
-                wait_for(
-                    "all connections to end",
-                    lambda: not self._open_at_origin(),
-                    SETTLE_S,
-                    0.1,
-                )
+            with contextlib.suppress(AssertionError):  # what is still open is in the counts
+                wait_for("all connections to end", lambda: not self._open_at_origin(), SETTLE_S, 0.1)
         finally:
             child.stop()
         for name, count in json.loads(child.log.read_text()).items():
             seen[name] = seen.get(name, 0) + count
 
     def _open_at_origin(self):
-        states = (
-            "state",
-            "established",
-            "state",
-            "close-wait",
-            "state",
-            "fin-wait-1",
-            "state",
-            "fin-wait-2",
-        )
+        states = ("state", "established", "state", "close-wait", "state", "fin-wait-1", "state", "fin-wait-2")
         query = ["ss", "-Htn", *states, f"sport = :{PORT}"]
-        return run(
-            "nsenter", f"--net=/run/netns/{self.lab.namespace(self.origin_at)}", *query
-        ).stdout
+        return run("nsenter", f"--net=/run/netns/{self.lab.namespace(self.origin_at)}", *query).stdout
 
 
 class Competitor:
@@ -234,9 +192,7 @@ class Peers(Competitor):
             peer.stop()
 
     def _on_node(self, *argv, **options):
-        return run(
-            "nsenter", f"--net=/run/netns/{self.scene.lab.node}", "--", *argv, **options
-        )
+        return run("nsenter", f"--net=/run/netns/{self.scene.lab.node}", "--", *argv, **options)
 
     def _redirect(self):
         interface = self.scene.lab.pod("a").interface
@@ -260,8 +216,7 @@ table ip bench {{
 
 class Sluice(Competitor):
     """`roles`: of "gateway" and "agent", which take part, in the order in which they start; `raw_gateway`: whom the
-    agent takes for the gateway, which gets the pods' bytes alone; without: the lab's.
-    """
+    agent takes for the gateway, which gets the pods' bytes alone; without: the lab's."""
 
     ours = True
 
@@ -272,9 +227,7 @@ class Sluice(Competitor):
         self._gateways = scene.lab.agent.settings["egress"]["gateways"]
         if raw_gateway:
             address = "{}:{}".format(*raw_gateway)
-            self._gateways = [
-                {"name": GATEWAY_NAME, "addresses": [address], "transport": "raw"}
-            ]
+            self._gateways = [{"name": GATEWAY_NAME, "addresses": [address], "transport": "raw"}]
 
     def __enter__(self):
         self.scene.lab.agent.settings["egress"]["gateways"] = self._gateways
@@ -298,18 +251,12 @@ class Sluice(Competitor):
             self.scene.lab.detach()
         first = self._daemons[-1]  # where a call begins
         for path in first.audit.files():
-            for datapath in re.findall(
-                r'"event":"open".*?"datapath":"(\w+)"', path.read_text()
-            ):
+            for datapath in re.findall(r'"event":"open".*?"datapath":"(\w+)"', path.read_text()):
                 self.datapaths[datapath] = self.datapaths.get(datapath, 0) + 1
 
     def pids(self):
         return [pid for daemon in self._daemons for pid in footprint.tree(daemon.pid)]
 
     def memory_kib(self):
-        entries = (
-            footprint.entries_kib(self.scene.lab.pins)
-            if self.scene.lab.agent in self._daemons
-            else 0
-        )
+        entries = footprint.entries_kib(self.scene.lab.pins) if self.scene.lab.agent in self._daemons else 0
         return super().memory_kib() + entries

@@ -19,54 +19,25 @@ LONGEST_S = 600
 
 def parse_options():
     parser = argparse.ArgumentParser(prog="transfers", description=__doc__)
-    parser.add_argument(
-        "--mebibytes",
-        type=int,
-        default=1024,
-        help="of the long one, each way (default %(default)s)",
-    )
-    parser.add_argument(
-        "--connections", type=int, default=900, help="around it (default %(default)s)"
-    )
+    parser.add_argument("--mebibytes", type=int, default=1024, help="of the long one, each way (default %(default)s)")
+    parser.add_argument("--connections", type=int, default=900, help="around it (default %(default)s)")
     parser.add_argument("--at-once", type=int, default=64, help="(default %(default)s)")
-    parser.add_argument(
-        "--most-mebibytes",
-        type=float,
-        default=4,
-        help="of those, each way (default %(default)s)",
-    )
+    parser.add_argument("--most-mebibytes", type=float, default=4, help="of those, each way (default %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="(default %(default)s)")
     return parser.parse_args()
 
 
 def ends_well(told):
     """What did not."""
-    return {
-        n: c
-        for n, c in told.items()
-        if c and n not in WELL and not n.startswith("bytes")
-    }
+    return {n: c for n, c in told.items() if c and n not in WELL and not n.startswith("bytes")}
 
 
 def run_through(way, report, options, version):
     program, lab = programs.build("transfer"), way.lab
     origin = way.origin(program)
     argv = ("-n", options.connections + 1, "-c", options.at_once, "-s", options.seed)
-    sizes = (
-        "-B",
-        options.mebibytes * MEBIBYTE,
-        "-b",
-        int(options.most_mebibytes * MEBIBYTE),
-    )
-    command = (
-        program,
-        "call",
-        ways.TARGETS[version],
-        ways.PORT,
-        way.hello(),
-        *argv,
-        *sizes,
-    )
+    sizes = ("-B", options.mebibytes * MEBIBYTE, "-b", int(options.most_mebibytes * MEBIBYTE))
+    command = (program, "call", ways.TARGETS[version], ways.PORT, way.hello(), *argv, *sizes)
     caller = programs.Call(lab.pod("a").command(*command)).finish(LONGEST_S)
     way.wait_for_origin(60)
     origin.stop()
@@ -84,11 +55,8 @@ def run_through(way, report, options, version):
     faults = {n: c for n, c in ends_well(served).items() if n != "nothing"}
     report.claim(
         f"{name}: and at the origin",
-        served["whole"] == caller["whole"]
-        and not faults
-        and served["nothing"] <= caller["reset"],
-        faults
-        or f"{served['whole']:,} whole, {served['reset']:,} reset, {served['nothing']:,} before a hello",
+        served["whole"] == caller["whole"] and not faults and served["nothing"] <= caller["reset"],
+        faults or f"{served['whole']:,} whole, {served['reset']:,} reset, {served['nothing']:,} before a hello",
     )
 
 
@@ -104,9 +72,7 @@ def main():
             for role in way.roles:
                 ids, words = ways.read_ids(getattr(way.lab, role))
                 ways.claim_one_of_each(report, f"{kind}, {role}", ids)
-                report.figures(
-                    f"{kind}: ends that the {role} recorded", **words["close_reason"]
-                )
+                report.figures(f"{kind}: ends that the {role} recorded", **words["close_reason"])
     return report.finish()
 
 

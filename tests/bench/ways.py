@@ -32,10 +32,7 @@ LIMITS = {
     "connections_per_second_per_pod": 10_000_000,
     "denials_per_second": 1_000_000,  # each its own record
 }
-ROTATE_BYTES, KEEP_FILES = (
-    64 << 20,
-    1000,
-)  # every record of a run is there to be counted
+ROTATE_BYTES, KEEP_FILES = 64 << 20, 1000  # every record of a run is there to be counted
 # What is kept of a connection. Whose socket it was (processes) stays as long as there is room.
 MAPS = ("flows", "backs", "promises", "syns", "ends", "conns")
 STATES = "established close-wait fin-wait-1 fin-wait-2 closing last-ack".split()
@@ -76,13 +73,8 @@ class Way:
             settings["limits"] = LIMITS | limits
             settings["node"].update(log_level="info")
             settings["audit"].update(rotate_bytes=ROTATE_BYTES, keep_files=KEEP_FILES)
-        for namespace in (
-            lab.pod("a").netns,
-            *map(lab.namespace, ("node", "gateway", "outside")),
-        ):
-            sysctl(
-                namespace, ipv4__ip_local_port_range="16000 65000", core__somaxconn=4096
-            )
+        for namespace in (lab.pod("a").netns, *map(lab.namespace, ("node", "gateway", "outside"))):
+            sysctl(namespace, ipv4__ip_local_port_range="16000 65000", core__somaxconn=4096)
             with contextlib.suppress(FileNotFoundError):
                 sysctl(namespace, ipv4__tcp_max_syn_backlog=8192)
 
@@ -99,17 +91,10 @@ class Way:
         """The program as the origin, in both families."""
         name = f"origin-{port}"
         (self.lab.directory / f"{name}.log").unlink(missing_ok=True)
-        return self.lab.spawn(
-            self.origin_at,
-            name,
-            [program, "origin", "::", port, *words],
-            ("[::]", port),
-        )
+        return self.lab.spawn(self.origin_at, name, [program, "origin", "::", port, *words], ("[::]", port))
 
     def hello(self, name=HOST, **options):
-        path = (
-            self.lab.directory / f"hello-{name}-{len(options) and options['pad_bytes']}"
-        )
+        path = self.lab.directory / f"hello-{name}-{len(options) and options['pad_bytes']}"
         if not path.exists():  # somebody may just be reading it
             path.write_bytes(hello.records(hello.client_hello([name], **options)))
         return path
@@ -119,31 +104,17 @@ class Way:
         states = [word for state in STATES for word in ("state", state)]
         query = ["ss", "-Htn", *states, f"( sport = :{PORT} or sport = :{OTHER_PORT} )"]
         enter = ("nsenter", f"--net=/run/netns/{self.lab.namespace(self.origin_at)}")
-        wait_for(
-            "the origin's connections to end",
-            lambda: not run(*enter, *query).stdout,
-            timeout_s,
-            0.2,
-        )
+        wait_for("the origin's connections to end", lambda: not run(*enter, *query).stdout, timeout_s, 0.2)
 
     def claim_nothing_left(self, report, timeout_s=30):
         """No entry of the gate's, no connection of a daemon's."""
         with contextlib.suppress(AssertionError):
-            wait_for(
-                "empty maps",
-                lambda: not entries_left(footprint.of_maps(self.lab.pins)),
-                timeout_s,
-                0.5,
-            )
+            wait_for("empty maps", lambda: not entries_left(footprint.of_maps(self.lab.pins)), timeout_s, 0.5)
         left = entries_left(footprint.of_maps(self.lab.pins))
-        report.claim(
-            f"{self.way}: no entry is left in {', '.join(MAPS)}", not left, left or ""
-        )
+        report.claim(f"{self.way}: no entry is left in {', '.join(MAPS)}", not left, left or "")
         for role in self.roles:
             count = getattr(self.lab, role).status()["connections"]["open"]
-            report.claim(
-                f"{self.way}: no connection is left in the {role}", not count, count
-            )
+            report.claim(f"{self.way}: no connection is left in the {role}", not count, count)
 
 
 def entries_left(found):
@@ -160,18 +131,11 @@ def read_ids(daemon):
                 if not line.endswith("}\n"):
                     continue
                 record = json.loads(line)
-                event, field = (
-                    record["event"],
-                    "close_reason" if record["event"] == "close" else "reason",
-                )
+                event, field = record["event"], "close_reason" if record["event"] == "close" else "reason"
                 if event in ids:
                     ids[event][record["id"]] = ids[event].get(record["id"], 0) + 1
                 # What else the pod's kernel sends, such as multicast reports, is nobody's connection.
-                if event in ("close", "deny") and record.get("protocol") in (
-                    None,
-                    "tcp",
-                    "tls",
-                ):
+                if event in ("close", "deny") and record.get("protocol") in (None, "tcp", "tls"):
                     words[field][record[field]] = words[field].get(record[field], 0) + 1
     return ids, words
 

@@ -8,15 +8,7 @@ import peers  # noqa: E402  (found by the path above, like the following)
 from contest import MEASURES, Contest, chosen, options_of  # noqa: E402
 from lab import GATEWAY4  # noqa: E402
 from report import Report  # noqa: E402
-from scene import (
-    ADDRESS,
-    PORT,
-    REDIRECTED,
-    Competitor,
-    Peers,
-    Scene,
-    Sluice,
-)  # noqa: E402
+from scene import ADDRESS, PORT, REDIRECTED, Competitor, Peers, Scene, Sluice  # noqa: E402
 
 AHEAD_BY = {"connect-64": 1.5}
 
@@ -28,15 +20,9 @@ def main():
         gateway, origin = (GATEWAY4, PORT), (ADDRESS, PORT)
         competitors = [Competitor(scene, "direct"), Sluice(scene, ["gateway", "agent"])]
         for kind in (peers.HAProxy, peers.Nginx):
-            second = kind(
-                scene.lab, "gateway", scene.hosts, gateway, origin, options.threads
-            )
-            first = kind(
-                scene.lab, "node", scene.hosts, REDIRECTED, gateway, options.threads
-            )
-            competitors.append(
-                Peers(scene, f"two {kind.name}", [second, first], redirected=True)
-            )
+            second = kind(scene.lab, "gateway", scene.hosts, gateway, origin, options.threads)
+            first = kind(scene.lab, "node", scene.hosts, REDIRECTED, gateway, options.threads)
+            competitors.append(Peers(scene, f"two {kind.name}", [second, first], redirected=True))
         contest = Contest(scene, report, competitors, scene.call_from_pod)
         contest.run(chosen(MEASURES, options.measures))
         contest.subtract_direct("idle-memory")

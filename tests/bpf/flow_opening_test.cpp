@@ -240,6 +240,7 @@ TEST_P(FlowOpening, points_2_and_3_a_syn_with_another_number_is_another_flow) {
   EXPECT_EQ(load().entries, 1U);
   EXPECT_EQ(load().live, 1U);
   EXPECT_EQ(load().undecided, 1U);
+  EXPECT_EQ(kernel_->flows().undecided(), 1U);
 }
 
 TEST_P(FlowOpening, point_3_a_late_copy_of_a_flows_syn_begins_nothing) {

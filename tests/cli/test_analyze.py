@@ -21,33 +21,22 @@ DOUBTFUL = GOOD + "  future: 1\n"
 
 
 def analyze(*arguments, stdin=""):
-    return subprocess.run(
-        [os.environ["SLUICE_BINARY"], "analyze", *map(str, arguments)],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    return subprocess.run([os.environ["SLUICE_BINARY"], "analyze", *map(str, arguments)], input=stdin,
+                          capture_output=True, text=True, timeout=30, check=False)
 
 
 def test_nothing_found_is_zero(tmp_path):
     (tmp_path / "good.yaml").write_text(GOOD)
     run = analyze(tmp_path)
-    assert (run.returncode, run.stdout) == (
-        0,
-        "0 errors, 0 warnings; 1 object in force\n",
-    )
+    assert (run.returncode, run.stdout) == (0, "0 errors, 0 warnings; 1 object in force\n")
 
 
 def test_errors_are_one_and_read_like_a_compilers():
     run = analyze(SEED)
     assert run.returncode == 1
     lines = run.stdout.splitlines()
-    assert (
-        f"{SEED}:40: error IST0101: VirtualService default/external-api: spec.gateways[0]: there is no Gateway "
-        "default/egress-gateway: is it istio-system/my-egress-gateway?"
-    ) in lines
+    assert (f"{SEED}:40: error IST0101: VirtualService default/external-api: spec.gateways[0]: there is no Gateway "
+            "default/egress-gateway: is it istio-system/my-egress-gateway?") in lines
     assert lines[-1] == "2 errors, 6 warnings; 3 objects in force"
 
 
@@ -57,8 +46,7 @@ def test_a_warning_alone_is_one():
     assert run.stdout.splitlines() == [
         "-:9: warning IST0133: ServiceEntry ns/inside: spec.future: is not a known key; known are addresses, "
         "endpoints, exportTo, hosts, location, ports, resolution, subjectAltNames, workloadSelector",
-        "0 errors, 1 warning; 1 object in force",
-    ]
+        "0 errors, 1 warning; 1 object in force"]
 
 
 def test_json_has_every_part_of_each_finding():
@@ -66,14 +54,8 @@ def test_json_has_every_part_of_each_finding():
     assert run.returncode == 1
     (finding,) = json.loads(run.stdout)
     assert finding.pop("message").startswith("is not a known key")
-    assert finding == {
-        "file": "-",
-        "line": 9,
-        "severity": "warning",
-        "code": "IST0133",
-        "object": "ServiceEntry ns/inside",
-        "field": "spec.future",
-    }
+    assert finding == {"file": "-", "line": 9, "severity": "warning", "code": "IST0133",
+                       "object": "ServiceEntry ns/inside", "field": "spec.future"}
     assert json.loads(analyze("-o", "json", "-", stdin=GOOD).stdout) == []
 
 

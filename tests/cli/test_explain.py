@@ -15,20 +15,8 @@ HOST = "https://api.external-service.com"
 
 def explain(*options, resources=SEED, namespace="my-namespace"):
     """Exit status and what was said as JSON."""
-    argv = [
-        SLUICE,
-        "explain",
-        "--namespace",
-        namespace,
-        "--resources",
-        resources,
-        "-o",
-        "json",
-        *options,
-    ]
-    done = subprocess.run(
-        list(map(str, argv)), capture_output=True, text=True, timeout=30, check=False
-    )
+    argv = [SLUICE, "explain", "--namespace", namespace, "--resources", resources, "-o", "json", *options]
+    done = subprocess.run(list(map(str, argv)), capture_output=True, text=True, timeout=30, check=False)
     return done.returncode, json.loads(done.stdout) if done.stdout else done.stderr
 
 
@@ -74,12 +62,8 @@ def test_the_whole_way_by_rules():
     code, told = explain("--to", HOST, "--unrouted", "deny", resources=EGRESS)
     assert (code, told["reason"]) == (0, "registered"), told
     rule = "VirtualService my-namespace/external-api"
-    assert (
-        f"{rule} tls[0]: to gateway istio-egressgateway" in step(told, "mesh")["found"]
-    )
-    assert (
-        f"{rule} tls[1]: to api.external-service.com" in step(told, "gateway")["found"]
-    )
+    assert f"{rule} tls[0]: to gateway istio-egressgateway" in step(told, "mesh")["found"]
+    assert f"{rule} tls[1]: to api.external-service.com" in step(told, "gateway")["found"]
 
 
 def test_another_namespace_sees_what_is_exported_to_it():

@@ -30,14 +30,7 @@ def digest(files):
 
 def shared_digest():
     """Of what every module's result hangs on."""
-    patterns = [
-        "agent/**/*.h",
-        "agent/CMakeLists.txt",
-        "bpf/*",
-        "CMakeLists.txt",
-        ".clang-tidy",
-        "tests/lanes/*",
-    ]
+    patterns = ["agent/**/*.h", "agent/CMakeLists.txt", "bpf/*", "CMakeLists.txt", ".clang-tidy", "tests/lanes/*"]
     return digest(file for pattern in patterns for file in ROOT.glob(pattern))
 
 
@@ -48,10 +41,8 @@ def compile_flags(build):
         module = pathlib.Path(entry["file"]).parent
         if module.parent == AGENT:
             words = shlex.split(entry["command"])
-            first = next(
-                index for index, word in enumerate(words) if word.startswith("-")
-            )
-            flags[module.name] = words[first : words.index("-o")]
+            first = next(index for index, word in enumerate(words) if word.startswith("-"))
+            flags[module.name] = words[first:words.index("-o")]
     return flags
 
 
@@ -60,12 +51,7 @@ def sources(module):
 
 
 def write_unit(unit, files):
-    unit.write_text(
-        "".join(
-            f'#include "{file}"  // NOLINT(bugprone-suspicious-include)\n'
-            for file in files
-        )
-    )
+    unit.write_text("".join(f'#include "{file}"  // NOLINT(bugprone-suspicious-include)\n' for file in files))
 
 
 def clashing(unit, files, flags):
@@ -76,9 +62,7 @@ def clashing(unit, files, flags):
         return []
     if len(files) == 1:
         sys.exit(told.stderr)
-    failing = set(
-        re.findall(r"^(/\S+?):\d+:\d+: (?:fatal )?error:", told.stderr, re.MULTILINE)
-    )
+    failing = set(re.findall(r"^(/\S+?):\d+:\d+: (?:fatal )?error:", told.stderr, re.MULTILINE))
     return [file for file in files[1:] if str(file) in failing] or files[1:]
 
 
@@ -105,24 +89,10 @@ def tidy(unit, flags):
     bpftool's skeletons too, which it takes for uninitialized and leaked.
     """
     began = time.monotonic()
-    told = subprocess.run(
-        [
-            "clang-tidy-19",
-            "--quiet",
-            f"--config-file={ROOT}/.clang-tidy",
-            unit,
-            "--",
-            *flags,
-        ],
-        capture_output=True,
-        text=True,
-    )
+    told = subprocess.run(["clang-tidy-19", "--quiet", f"--config-file={ROOT}/.clang-tidy", unit, "--", *flags],
+                          capture_output=True, text=True)
     findings = re.split(r"^(?=\S+:\d+:\d+: error: )", told.stdout, flags=re.MULTILINE)
-    own = [
-        finding
-        for finding in findings
-        if finding.startswith((f"{AGENT}/", f"{ROOT}/bpf/"))
-    ]
+    own = [finding for finding in findings if finding.startswith((f"{AGENT}/", f"{ROOT}/bpf/"))]
     crashed = told.stderr if told.returncode not in (0, 1) else ""
     clean = not own and not crashed
     name = unit.stem.removeprefix("UnifiedSource_")
@@ -139,22 +109,12 @@ def main():
     flags = compile_flags(build)
     stamp = {module: directory / f"{module}.clean" for module in flags}
     state = {module: shared + digest(sources(module)) for module in flags}
-    stale = [
-        module
-        for module in flags
-        if not stamp[module].exists() or stamp[module].read_text() != state[module]
-    ]
+    stale = [module for module in flags if not stamp[module].exists() or stamp[module].read_text() != state[module]]
     print(f"clang-tidy: {len(stale)} of {len(flags)} modules to look at", flush=True)
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        written = list(
-            pool.map(
-                lambda module: list(units(directory, module, flags[module])), stale
-            )
-        )
-        running = [
-            [pool.submit(tidy, unit, flags[module]) for unit in written_units]
-            for module, written_units in zip(stale, written)
-        ]
+        written = list(pool.map(lambda module: list(units(directory, module, flags[module])), stale))
+        running = [[pool.submit(tidy, unit, flags[module]) for unit in written_units]
+                   for module, written_units in zip(stale, written)]
         for module, results in zip(stale, running):
             if all([result.result() for result in results]):
                 stamp[module].write_text(state[module])

@@ -12,21 +12,12 @@ import sys
 
 RANKS = {
     "base": 0,
-    "wire": 1,
-    "settings": 1,
-    "policy": 1,
-    "resources": 2,
-    "net": 2,
-    "kernel": 3,
-    "tls": 3,
-    "sources": 4,
-    "identity": 4,
-    "observe": 4,
-    "relay": 4,
+    "wire": 1, "settings": 1, "policy": 1,
+    "resources": 2, "net": 2,
+    "kernel": 3, "tls": 3,
+    "sources": 4, "identity": 4, "observe": 4, "relay": 4,
     "serving": 5,
-    "egress": 6,
-    "gateway": 6,
-    "ingress": 6,
+    "egress": 6, "gateway": 6, "ingress": 6,
     "admin": 7,
     "cli": 8,
 }
@@ -43,15 +34,8 @@ OWNERS = [
 PURE_MODULES = {"wire", "policy", "resources"}
 # The kernel's decisions, with all of our own that it includes.
 PURE_FILE = "bpf/decide.h"
-IMPURE = [
-    r"sys/",
-    r"openssl/",
-    r"bpf/",
-    r"boost/(asio|beast)",
-    r"spdlog/",
-    r"netlink/",
-    r"(unistd|fcntl|poll|ares|netdb)\.h$",
-]
+IMPURE = [r"sys/", r"openssl/", r"bpf/", r"boost/(asio|beast)", r"spdlog/", r"netlink/",
+          r"(unistd|fcntl|poll|ares|netdb)\.h$"]
 
 LINES_LIMIT = 1000
 SOURCES = {".h", ".c", ".cpp", ".py", ".sh"}
@@ -69,13 +53,9 @@ class Layout:
         self.find_pure_files(PURE_FILE)
         for path in self.sources():
             self.check_file(path)
-        for module in sorted(
-            p.name for p in (self.root / "agent").iterdir() if p.is_dir()
-        ):
+        for module in sorted(p.name for p in (self.root / "agent").iterdir() if p.is_dir()):
             if module not in RANKS:
-                self.findings.append(
-                    f"agent/{module}: a module without a rank: add it to the design and to this check"
-                )
+                self.findings.append(f"agent/{module}: a module without a rank: add it to the design and to this check")
         return self.findings
 
     def find_pure_files(self, name):
@@ -90,11 +70,7 @@ class Layout:
     def sources(self):
         for top in ("agent", "bpf", "tests", "deploy"):
             if (self.root / top).is_dir():
-                yield from (
-                    p
-                    for p in sorted((self.root / top).rglob("*"))
-                    if p.suffix in SOURCES and p.is_file()
-                )
+                yield from (p for p in sorted((self.root / top).rglob("*")) if p.suffix in SOURCES and p.is_file())
 
     def check_file(self, path):
         name = path.relative_to(self.root).as_posix()
@@ -103,11 +79,7 @@ class Layout:
             self.findings.append(f"{name}: {len(lines)} lines, more than {LINES_LIMIT}")
         if path.suffix == ".h" and "#pragma once" not in lines:
             self.findings.append(f"{name}: no #pragma once")
-        module = (
-            name.split("/")[1]
-            if name.startswith("agent/") and name.count("/") > 1
-            else None
-        )
+        module = name.split("/")[1] if name.startswith("agent/") and name.count("/") > 1 else None
         if module is None and name not in self.pure_files:
             return
         for number, line in enumerate(lines, 1):
@@ -122,25 +94,19 @@ class Layout:
         quoted, angled = target.groups()
         header = quoted or angled
         if ".." in header.split("/") or header.startswith(("/", "agent/")):
-            self.findings.append(
-                f'{where}: {header}: include headers as "module/header.h"'
-            )
+            self.findings.append(f"{where}: {header}: include headers as \"module/header.h\"")
             return
         if module is None:
             if angled and any(re.match(pattern, header) for pattern in IMPURE):
                 self.findings.append(f"{where}: <{header}> is not for pure code")
             return
-        if module in PURE_MODULES and any(
-            re.match(pattern, header) for pattern in IMPURE
-        ):
+        if module in PURE_MODULES and any(re.match(pattern, header) for pattern in IMPURE):
             self.findings.append(f"{where}: {header} is not for pure code")
             return
         for pattern, owners in OWNERS:
             if re.match(pattern, header):
                 if module not in owners:
-                    self.findings.append(
-                        f"{where}: {header} belongs to {', '.join(sorted(owners))}"
-                    )
+                    self.findings.append(f"{where}: {header} belongs to {', '.join(sorted(owners))}")
                 return
         self.check_rank(where, module, quoted, angled)
 
@@ -150,18 +116,12 @@ class Layout:
         if angled and not (self.root / "agent" / angled).is_file():
             return  # a system header or a library's
         if "/" not in header or other not in RANKS:
-            self.findings.append(
-                f'{where}: {header}: include headers as "module/header.h"'
-            )
+            self.findings.append(f"{where}: {header}: include headers as \"module/header.h\"")
         elif angled:
-            self.findings.append(
-                f"{where}: <{header}> is one of ours: include it in quotes"
-            )
+            self.findings.append(f"{where}: <{header}> is one of ours: include it in quotes")
         elif other != module and RANKS[other] >= RANKS.get(module, 0):
             direction = "upward" if RANKS[other] > RANKS.get(module, 0) else "sideways"
-            self.findings.append(
-                f"{where}: {module} may not include {header}: that is {direction}"
-            )
+            self.findings.append(f"{where}: {module} may not include {header}: that is {direction}")
 
 
 def main():

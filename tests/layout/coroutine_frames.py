@@ -6,9 +6,7 @@ import sys
 
 
 def misplaced(binary):
-    dump = subprocess.Popen(
-        ["readelf", "-wi", binary], stdout=subprocess.PIPE, text=True, errors="replace"
-    )
+    dump = subprocess.Popen(["readelf", "-wi", binary], stdout=subprocess.PIPE, text=True, errors="replace")
     frames, wrong, structure, member = 0, [], None, None
     for line in dump.stdout:
         if "DW_TAG_structure_type" in line:

@@ -10,10 +10,7 @@ sys.path.insert(0, str(ROOT / "tests" / "support"))
 
 from lab import Lab  # noqa: E402  (found by the path above)
 
-RESOURCES = [
-    ROOT / "config" / "resources" / "seed.yaml",
-    ROOT / "tests" / "netns" / "scene.yaml",
-]
+RESOURCES = [ROOT / "config" / "resources" / "seed.yaml", ROOT / "tests" / "netns" / "scene.yaml"]
 
 
 def pytest_configure():
@@ -27,10 +24,7 @@ def bare_lab(request):
     with Lab(resources=RESOURCES) as lab:
         failed_before = request.session.testsfailed
         yield lab
-        if (
-            os.environ.get("SLUICE_LAB_HOLD")
-            and request.session.testsfailed > failed_before
-        ):
+        if os.environ.get("SLUICE_LAB_HOLD") and request.session.testsfailed > failed_before:
             with open("/dev/tty", "r+") as tty:
                 tty.write(f"\n{lab.explain()}\nEnter removes the lab ")
                 tty.flush()
@@ -54,9 +48,6 @@ def watch(bare_lab):
 def pytest_runtest_makereport(item):
     report = (yield).get_result()
     if report.skipped:
-        report.outcome, report.longrepr = (
-            "failed",
-            f"skipped is not passed: {report.longrepr}",
-        )
+        report.outcome, report.longrepr = "failed", f"skipped is not passed: {report.longrepr}"
     if report.failed and "bare_lab" in getattr(item, "funcargs", {}):
         report.sections.append(("the lab", item.funcargs["bare_lab"].explain()))

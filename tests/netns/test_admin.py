@@ -27,9 +27,7 @@ def test_status_of_a_healthy_agent_exits_0_and_names_its_interfaces(lab):
     assert shown.returncode == 0, shown
     for name in ("veth-a", "veth-b", "eth0", "eth1"):
         assert name in shown.stdout, shown.stdout
-    told = json.loads(
-        lab.sluice("status", "--socket", lab.agent.socket, "-o", "json").stdout
-    )
+    told = json.loads(lab.sluice("status", "--socket", lab.agent.socket, "-o", "json").stdout)
     assert (
         told["healthy"] is True
         and all(p["severity"] == "warning" for p in told["policy"]["problems"])
@@ -44,19 +42,13 @@ def test_status_without_an_agent_says_so(lab):
 
 def test_flows_lists_live_connections_until_they_end(lab):
     def flows():
-        return json.loads(
-            lab.sluice("flows", "--socket", lab.agent.socket, "-o", "json").stdout
-        )
+        return json.loads(lab.sluice("flows", "--socket", lab.agent.socket, "-o", "json").stdout)
 
     with lab.pod("a").connect(DATABASE, 5432) as sock:
         source = ":".join(map(str, sock.getsockname()))
         assert receive_exactly(sock, 22)
         text = lab.sluice("flows", "--socket", lab.agent.socket)
-        assert (
-            text.returncode == 0
-            and source in text.stdout
-            and "my-namespace/a" in text.stdout
-        ), text
+        assert text.returncode == 0 and source in text.stdout and "my-namespace/a" in text.stdout, text
         assert source in json.dumps(flows())
     wait_for("the flow to be gone", lambda: source not in json.dumps(flows()))
 
@@ -65,21 +57,13 @@ def test_metrics_count_calls_by_verdict_and_reason(lab):
     def count(reason):
         return lab.agent.metric("sluice_connections_total", reason=reason)
 
-    registered, denied, refused = (
-        count("registered"),
-        count("host_not_registered"),
-        count("port_not_registered"),
-    )
+    registered, denied, refused = count("registered"), count("host_not_registered"), count("port_not_registered")
     lab.pod("a").tls(WEB, SEED_HOST).sock.close()
     lab.pod("a").curl("http://evil.example/")
     lab.pod("a").refusal(EVIL, 9999)
     wait_for(
         "the counts",
-        lambda: (
-            count("registered"),
-            count("host_not_registered"),
-            count("port_not_registered"),
-        )
+        lambda: (count("registered"), count("host_not_registered"), count("port_not_registered"))
         == (registered + 1, denied + 1, refused + 1),
     )
 
@@ -109,8 +93,6 @@ def test_audit_tail_shows_the_last_records(lab):
     lab.pod("a").curl("http://evil.example/tail")
     shown = wait_for(
         "the record",
-        lambda: (s := lab.sluice("audit", "tail", lab.agent.audit.path)).stdout
-        and "evil.example" in s.stdout
-        and s,
+        lambda: (s := lab.sluice("audit", "tail", lab.agent.audit.path)).stdout and "evil.example" in s.stdout and s,
     )
     assert shown.returncode == 0 and "host_not_registered" in shown.stdout

@@ -43,46 +43,27 @@ def test_tls_with_the_seeds_service_entry(lab, watch):
         "uid": "uid-of-a",
         "service_account": "a-account",
     }
-    assert opened["process"] == {
-        "pid": done.pid,
-        "comm": "curl",
-        "exe": "/usr/bin/curl",
-    }
+    assert opened["process"] == {"pid": done.pid, "comm": "curl", "exe": "/usr/bin/curl"}
     assert opened["source"].startswith("10.1.0.10:")
     assert opened["destination"] in (f"{WEB}:443", f"[{WEB6}]:443")
     assert opened["protocol"] == "tls" and opened["rule"] == "my-namespace/external-api"
     assert opened["alpn"] == ["h2", "http/1.1"] and "1.3" in opened["tls_versions"]
     assert re.fullmatch(r"t13d\d{4}h2_[0-9a-f]{12}_[0-9a-f]{12}", opened["ja4"])
-    assert (
-        opened["gateway"] == f"{GATEWAY4}:15443"
-        and opened["role"] == "agent"
-        and opened["node"] == "lab-agent"
-    )
+    assert opened["gateway"] == f"{GATEWAY4}:15443" and opened["role"] == "agent" and opened["node"] == "lab-agent"
 
     closed = watch.record(event="close", id=opened["id"])
     assert closed["close_reason"] == "finished" and closed["datapath"] == "gate"
-    assert (
-        closed["bytes_sent"] > 500
-        and closed["bytes_received"] > 500
-        and closed["duration_ms"] > 0
-    )
+    assert closed["bytes_sent"] > 500 and closed["bytes_received"] > 500 and closed["duration_ms"] > 0
 
 
 def test_the_gateway_tells_the_same_call_by_the_same_id(lab, watch):
     assert lab.pod("a").curl(f"https://{SEED_HOST}/").code == 0
     agent = watch.record(event="open", sni=SEED_HOST)
     gateway = watch.record("gateway", event="open", id=agent["id"])
-    assert (
-        gateway["role"] == "gateway"
-        and gateway["sni"] == SEED_HOST
-        and gateway["rule"] == agent["rule"]
-    )
+    assert gateway["role"] == "gateway" and gateway["sni"] == SEED_HOST and gateway["rule"] == agent["rule"]
     assert gateway["pod"]["name"] == "a" and gateway["source"] == agent["source"]
     assert gateway["upstream"] in (f"{WEB}:443", f"[{WEB6}]:443")
-    assert (
-        watch.record("gateway", event="close", id=agent["id"])["close_reason"]
-        == "finished"
-    )
+    assert watch.record("gateway", event="close", id=agent["id"])["close_reason"] == "finished"
 
 
 @pytest.mark.parametrize("version", [4, 6])
@@ -101,15 +82,10 @@ def test_a_name_with_only_an_ipv6_address(lab, watch):
 
 
 @pytest.mark.parametrize(
-    "name,address",
-    [("four.partner.example", "203.0.113.11"), ("a.b.partner.example", "203.0.113.12")],
+    "name,address", [("four.partner.example", "203.0.113.11"), ("a.b.partner.example", "203.0.113.12")]
 )
 def test_a_wildcard_host_covers_one_label_and_more(lab, watch, name, address):
-    assert (
-        lab.pod("a")
-        .curl(f"https://{name}/")
-        .out.startswith(f"served {name} at {address} ")
-    )
+    assert lab.pod("a").curl(f"https://{name}/").out.startswith(f"served {name} at {address} ")
     assert watch.record(event="open", sni=name)["rule"] == "my-namespace/partner"
     watch.only_gateway_left(address)
 
@@ -139,14 +115,8 @@ def test_plain_http(lab, watch):
     done = lab.pod("a").curl("http://plain.example/some/path?query=1")
     assert done.out.startswith("served plain.example at "), done
     opened = watch.record(event="open", protocol="http")
-    assert opened["http"] == {
-        "method": "GET",
-        "host": "plain.example",
-        "path": "/some/path",
-    }
-    assert (
-        opened["rule"] == "my-namespace/plain" and opened["process"]["comm"] == "curl"
-    )
+    assert opened["http"] == {"method": "GET", "host": "plain.example", "path": "/some/path"}
+    assert opened["rule"] == "my-namespace/plain" and opened["process"]["comm"] == "curl"
     assert watch.record(event="close", id=opened["id"])["close_reason"] == "finished"
     assert not watch.leaks()
 
@@ -158,14 +128,10 @@ def test_every_request_of_a_kept_alive_connection_is_served_and_recorded(lab, wa
         for number in range(10):
             client.request("GET", f"/number/{number}")
             answer = client.getresponse()
-            assert answer.status == 200 and answer.read().startswith(
-                b"served plain.example"
-            )
+            assert answer.status == 200 and answer.read().startswith(b"served plain.example")
     opened = watch.record(event="open", **{"http.path": "/number/0"})
     for number in range(1, 10):
-        watch.record(
-            event="request", id=opened["id"], **{"http.path": f"/number/{number}"}
-        )
+        watch.record(event="request", id=opened["id"], **{"http.path": f"/number/{number}"})
     assert len(watch.upstream_calls()) == 1
 
 
@@ -186,15 +152,7 @@ def test_a_kept_alive_connection_may_go_to_several_registered_hosts(lab, watch):
 def test_an_http_upload_of_ten_mebibytes_arrives_whole(lab, options):
     body = os.urandom(10 * MEBIBYTE)
     done = lab.pod("a").run(
-        "curl",
-        "-sS",
-        "--max-time",
-        20,
-        "--data-binary",
-        "@-",
-        *options,
-        "http://plain.example/digest",
-        input=body,
+        "curl", "-sS", "--max-time", 20, "--data-binary", "@-", *options, "http://plain.example/digest", input=body
     )
     assert done.out == f"{len(body)} {hashlib.sha256(body).hexdigest()}\n", done
 
@@ -203,10 +161,7 @@ def test_an_http_download_of_ten_mebibytes_arrives_whole(lab):
     with lab.pod("a").connect("203.0.113.13", 80) as sock:
         client = HttpOver(sock, "plain.example")
         client.request("GET", f"/bytes/{10 * MEBIBYTE}")
-        assert (
-            hashlib.sha256(client.getresponse().read()).digest()
-            == hashlib.sha256(pattern(10 * MEBIBYTE)).digest()
-        )
+        assert hashlib.sha256(client.getresponse().read()).digest() == hashlib.sha256(pattern(10 * MEBIBYTE)).digest()
 
 
 def test_a_chunked_answer_arrives_in_its_chunks(lab):
@@ -219,23 +174,16 @@ def test_head_has_no_body_and_the_connection_goes_on(lab):
         client = HttpOver(sock, "plain.example")
         client.request("HEAD", "/bytes/1000")
         answer = client.getresponse()
-        assert (
-            answer.status == 200
-            and answer.getheader("Content-Length") == "1000"
-            and answer.read() == b""
-        )
+        assert answer.status == 200 and answer.getheader("Content-Length") == "1000" and answer.read() == b""
         client.request("GET", "/after")
         assert client.getresponse().read().startswith(b"served plain.example")
 
 
 def test_pipelined_requests_are_answered_in_order(lab):
     requests = b"".join(
-        f"GET /chunked/{word} HTTP/1.1\r\nHost: plain.example\r\n\r\n".encode()
-        for word in ("uno", "due")
+        f"GET /chunked/{word} HTTP/1.1\r\nHost: plain.example\r\n\r\n".encode() for word in ("uno", "due")
     )
-    last = (
-        b"GET /chunked/tre HTTP/1.1\r\nHost: plain.example\r\nConnection: close\r\n\r\n"
-    )
+    last = b"GET /chunked/tre HTTP/1.1\r\nHost: plain.example\r\nConnection: close\r\n\r\n"
     answer = lab.pod("a").http("203.0.113.13", requests + last)
     assert re.findall(rb"(?:uno|due|tre)", answer) == [b"uno", b"due", b"tre"]
 
@@ -262,9 +210,7 @@ def test_a_database_by_address_speaks_first(lab, watch, address):
         assert receive_exactly(sock, 22) == b"READY sluice-database\n"
         opened = watch.record(event="open", source=source_of(sock))
     assert (
-        opened["protocol"] == "tcp"
-        and opened["rule"] == "my-namespace/database"
-        and opened["reason"] == "registered"
+        opened["protocol"] == "tcp" and opened["rule"] == "my-namespace/database" and opened["reason"] == "registered"
     )
     watch.record(event="close", id=opened["id"])
     watch.only_gateway_left(address)
@@ -291,19 +237,11 @@ def test_ten_mebibytes_both_ways_at_once_arrive_whole(lab, watch):
 
         sender = threading.Thread(target=send)
         sender.start()
-        assert (
-            hashlib.sha256(receive_exactly(sock, len(body))).digest()
-            == hashlib.sha256(body).digest()
-        )
-        assert (
-            receive_all(sock)
-            == f"BYE {len(body)} {hashlib.sha256(body).hexdigest()}\n".encode()
-        )
+        assert hashlib.sha256(receive_exactly(sock, len(body))).digest() == hashlib.sha256(body).digest()
+        assert receive_all(sock) == f"BYE {len(body)} {hashlib.sha256(body).hexdigest()}\n".encode()
         sender.join()
     closed = watch.record(event="close", source=source)
-    assert closed["bytes_sent"] == len(body) + 5 and closed["bytes_received"] > len(
-        body
-    )
+    assert closed["bytes_sent"] == len(body) + 5 and closed["bytes_received"] > len(body)
 
 
 def test_ten_mebibytes_over_tls_arrive_whole(lab):
@@ -344,8 +282,7 @@ def test_the_pods_reset_reaches_the_server(lab, watch):
     assert watch.record(event="close", source=source)["close_reason"] == "client_reset"
     wait_for(
         "the server to see the reset",
-        lambda: len([e for e in lab.outside.events() if e["what"] == "database_reset"])
-        > resets,
+        lambda: len([e for e in lab.outside.events() if e["what"] == "database_reset"]) > resets,
     )
 
 
@@ -356,9 +293,7 @@ def test_the_servers_reset_reaches_the_pod(lab, watch):
         sock.sendall(b"RESET\n")
         with pytest.raises(ConnectionResetError):
             receive_all(sock)
-    assert (
-        watch.record(event="close", source=source)["close_reason"] == "upstream_reset"
-    )
+    assert watch.record(event="close", source=source)["close_reason"] == "upstream_reset"
 
 
 def test_hundred_connections_at_once(lab, watch):
@@ -370,10 +305,7 @@ def test_hundred_connections_at_once(lab, watch):
         sock.sendall(f"COUNT\n{number}".encode())
         sock.shutdown(socket.SHUT_WR)
     for number, sock in enumerate(socks):
-        assert (
-            receive_all(sock).split()[2].decode()
-            == hashlib.sha256(str(number).encode()).hexdigest()
-        )
+        assert receive_all(sock).split()[2].decode() == hashlib.sha256(str(number).encode()).hexdigest()
         sock.close()
     assert len({p.sport for p in watch.upstream_calls()}) == 100
 
@@ -382,8 +314,7 @@ def test_hundred_connections_at_once(lab, watch):
 def test_internal_destinations_pass_untouched(lab, watch, version):
     with inside(lab.pod("b").netns):
         listener = socket.create_server(
-            (lab.pod("b").address(version), 7777),
-            family=socket.AF_INET if version == 4 else socket.AF_INET6,
+            (lab.pod("b").address(version), 7777), family=socket.AF_INET if version == 4 else socket.AF_INET6
         )
     with listener, lab.pod("a").connect(lab.pod("b").address(version), 7777) as sock:
         accepted, peer = listener.accept()
@@ -399,8 +330,7 @@ def test_answers_of_a_pod_to_a_connection_from_outside_pass(lab, version):
     pod = lab.pod("a")
     with inside(pod.netns):
         listener = socket.create_server(
-            (pod.address(version), 7778),
-            family=socket.AF_INET if version == 4 else socket.AF_INET6,
+            (pod.address(version), 7778), family=socket.AF_INET if version == 4 else socket.AF_INET6
         )
     with listener, lab.connect_from_outside(pod.address(version), 7778) as sock:
         accepted, _ = listener.accept()
@@ -414,24 +344,17 @@ def test_answers_of_a_pod_to_a_connection_from_outside_pass(lab, version):
 
 def test_an_allowed_datagram_passes_uninspected(lab, watch):
     pod = lab.pod("a")
-    lab.agent.settings["interception"]["udp_allow"] = [
-        f"{EVIL}/32:123",
-        "[2001:db8:5::20]:123",
-    ]
+    lab.agent.settings["interception"]["udp_allow"] = [f"{EVIL}/32:123", "[2001:db8:5::20]:123"]
     lab.agent.restart()
     try:
         for address in (EVIL, "2001:db8:5::20"):
-            with pod.open_socket(
-                socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM
-            ) as sock:
+            with pod.open_socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as sock:
                 sock.settimeout(5)
                 sock.connect((address, 123))
                 sock.send(b"what time is it")
                 assert sock.recv(100) == b"what time is it"
             assert pod.refusal(address, 53, socket.SOCK_DGRAM).at_once()
-        assert {p.dport for p in watch.leaks() if p.source in (pod.ip4, pod.ip6)} == {
-            123
-        }
+        assert {p.dport for p in watch.leaks() if p.source in (pod.ip4, pod.ip6)} == {123}
     finally:
         del lab.agent.settings["interception"]["udp_allow"]
         lab.agent.restart()
@@ -439,29 +362,16 @@ def test_an_allowed_datagram_passes_uninspected(lab, watch):
 
 def test_transport_raw_sends_the_clients_bytes_alone(lab, watch):
     before = lab.agent.settings["egress"]["gateways"]
-    lab.agent.settings["egress"]["gateways"] = [
-        {**before[0], "addresses": [GATEWAY4], "transport": "raw"}
-    ]
+    lab.agent.settings["egress"]["gateways"] = [{**before[0], "addresses": [GATEWAY4], "transport": "raw"}]
     lab.agent.restart()
     try:
         pod = lab.pod("a")
-        assert pod.curl(f"https://{SEED_HOST}/").out.startswith(
-            f"served {SEED_HOST} at "
-        )
-        assert pod.curl("http://plain.example/").out.startswith(
-            "served plain.example at "
-        )
+        assert pod.curl(f"https://{SEED_HOST}/").out.startswith(f"served {SEED_HOST} at ")
+        assert pod.curl("http://plain.example/").out.startswith("served plain.example at ")
         assert watch.record(event="open", sni=SEED_HOST)["gateway"] == f"{GATEWAY4}:443"
-        assert (
-            watch.record(event="open", **{"http.host": "plain.example"})["gateway"]
-            == f"{GATEWAY4}:80"
-        )
-        firsts = [
-            p.payload for p in watch.at_gateway() if p.dport in (80, 443) and p.payload
-        ]
-        assert firsts and not any(
-            b"\r\n\r\n\0\r\nQUIT\n" in payload for payload in firsts
-        )
+        assert watch.record(event="open", **{"http.host": "plain.example"})["gateway"] == f"{GATEWAY4}:80"
+        firsts = [p.payload for p in watch.at_gateway() if p.dport in (80, 443) and p.payload]
+        assert firsts and not any(b"\r\n\r\n\0\r\nQUIT\n" in payload for payload in firsts)
         assert not watch.leaks()
     finally:
         lab.agent.settings["egress"]["gateways"] = before

@@ -26,30 +26,21 @@ def evil(version):
 @FAMILIES
 def test_an_unregistered_port_is_refused_at_once(lab, watch, version):
     assert lab.pod("a").refusal(evil(version), 9999).at_once()
-    denied = watch.record(
-        event="deny", reason="port_not_registered", destination=re.compile(":9999$")
-    )
+    denied = watch.record(event="deny", reason="port_not_registered", destination=re.compile(":9999$"))
     assert denied["datapath"] == "kernel" and denied["pod"]["name"] == "a"
     watch.nothing_left()
 
 
 @pytest.mark.parametrize("address", [OTHER_DATABASE, OTHER_DATABASE6])
-def test_another_address_on_a_port_registered_by_address_is_refused_at_once(
-    lab, watch, address
-):
+def test_another_address_on_a_port_registered_by_address_is_refused_at_once(lab, watch, address):
     assert lab.pod("a").refusal(address, 5432).at_once()
-    watch.record(
-        event="deny", reason="address_not_registered", destination=re.compile(":5432$")
-    )
+    watch.record(event="deny", reason="address_not_registered", destination=re.compile(":5432$"))
     watch.nothing_left()
 
 
 def test_a_mapped_connect_is_the_ipv4_connect(lab, watch):
     pod = lab.pod("a")
-    for port, reason in (
-        (9999, "port_not_registered"),
-        (5432, "address_not_registered"),
-    ):
+    for port, reason in ((9999, "port_not_registered"), (5432, "address_not_registered")):
         with pod.open_socket(socket.AF_INET6) as sock:
             sock.settimeout(5)
             with pytest.raises(ConnectionRefusedError):
@@ -68,12 +59,7 @@ def test_another_uid_is_judged_like_any(lab, watch, uid):
     done = lab.pod("a").curl("https://evil.example/", uid=uid)
     assert done.code == 35 and "unrecognized name" in done.error, done
     assert watch.record(event="deny", sni="evil.example")["process"]["comm"] == "curl"
-    assert (
-        lab.pod("a")
-        .curl("http://evil.example/", "-o", "/dev/null", "-w", "%{http_code}", uid=uid)
-        .out
-        == "403"
-    )
+    assert lab.pod("a").curl("http://evil.example/", "-o", "/dev/null", "-w", "%{http_code}", uid=uid).out == "403"
     watch.nothing_left()
 
 
@@ -102,22 +88,15 @@ def test_a_name_that_lies_about_the_address_reaches_the_named_host(lab, watch, v
 
 
 def test_a_host_that_lies_about_the_address_reaches_the_named_host(lab, watch):
-    answer = lab.pod("a").http(
-        EVIL, b"GET / HTTP/1.1\r\nHost: plain.example\r\nConnection: close\r\n\r\n"
-    )
+    answer = lab.pod("a").http(EVIL, b"GET / HTTP/1.1\r\nHost: plain.example\r\nConnection: close\r\n\r\n")
     assert b"served plain.example at " in answer
     assert not {EVIL, EVIL6} & {p.destination for p in watch.upstream_calls()}
     assert not watch.leaks()
 
 
-@pytest.mark.parametrize(
-    "name", ["API.External-Service.COM", "api.external-service.com."]
-)
+@pytest.mark.parametrize("name", ["API.External-Service.COM", "api.external-service.com."])
 def test_case_and_a_trailing_dot_do_not_change_a_name(lab, watch, name):
-    assert (
-        tls_answer(lab.pod("a"), hello.records(hello.client_hello([name])), WEB)
-        == "server_hello"
-    )
+    assert tls_answer(lab.pod("a"), hello.records(hello.client_hello([name])), WEB) == "server_hello"
     assert watch.record(event="open")["sni"] == SEED_HOST
     assert not watch.leaks()
 
@@ -138,9 +117,7 @@ def test_case_and_a_trailing_dot_do_not_change_a_name(lab, watch, name):
 def test_an_unregistered_name_is_denied_however_it_is_written(lab, watch, name):
     answer = tls_answer(lab.pod("a"), hello.records(hello.client_hello([name])))
     assert answer == "alert unrecognized_name"
-    watch.record(
-        event="deny", reason="host_not_registered", sni=name.lower().rstrip(".")
-    )
+    watch.record(event="deny", reason="host_not_registered", sni=name.lower().rstrip("."))
     watch.nothing_left()
 
 
@@ -182,55 +159,34 @@ def test_an_unregistered_name_is_denied_however_it_is_written(lab, watch, name):
     ],
 )
 def test_a_name_that_is_none_is_refused(lab, watch, names):
-    assert tls_answer(
-        lab.pod("a"), hello.records(hello.client_hello(names)), WEB
-    ).startswith("alert ")
-    assert (
-        watch.record(event="deny", destination=f"{WEB}:443")["reason"]
-        == "hello_malformed"
-    )
+    assert tls_answer(lab.pod("a"), hello.records(hello.client_hello(names)), WEB).startswith("alert ")
+    assert watch.record(event="deny", destination=f"{WEB}:443")["reason"] == "hello_malformed"
     watch.nothing_left()
 
 
 def test_two_server_name_extensions_are_refused(lab, watch):
     message = hello.client_hello([SEED_HOST], extra=hello.sni("evil.example"))
     assert tls_answer(lab.pod("a"), hello.records(message), WEB).startswith("alert ")
-    assert (
-        watch.record(event="deny", destination=f"{WEB}:443")["reason"]
-        == "hello_malformed"
-    )
+    assert watch.record(event="deny", destination=f"{WEB}:443")["reason"] == "hello_malformed"
     watch.nothing_left()
 
 
 def test_a_hello_in_one_byte_segments_is_read(lab, watch):
     session = lab.pod("a").tls(WEB, SEED_HOST, shape=hello.one_byte_segments)
-    assert session.get(SEED_HOST).endswith(
-        f"from {GATEWAY_OUT4}\n".encode()
-    ) or session.served_names() == [SEED_HOST]
+    assert session.get(SEED_HOST).endswith(f"from {GATEWAY_OUT4}\n".encode()) or session.served_names() == [SEED_HOST]
     assert watch.record(event="open", sni=SEED_HOST)["verdict"] == "allow"
     assert not watch.leaks()
 
 
 def test_a_denied_hello_in_one_byte_segments_is_denied(lab, watch):
     data = hello.records(hello.client_hello(["evil.example"]))
-    assert (
-        tls_answer(lab.pod("a"), None, chunks=hello.one_byte_segments(data))
-        == "alert unrecognized_name"
-    )
+    assert tls_answer(lab.pod("a"), None, chunks=hello.one_byte_segments(data)) == "alert unrecognized_name"
     watch.nothing_left()
 
 
-@pytest.mark.parametrize(
-    "name,expected",
-    [(SEED_HOST, "server_hello"), ("evil.example", "alert unrecognized_name")],
-)
+@pytest.mark.parametrize("name,expected", [(SEED_HOST, "server_hello"), ("evil.example", "alert unrecognized_name")])
 def test_a_hello_with_a_1700_byte_key_share_is_read(lab, watch, name, expected):
-    assert (
-        tls_answer(
-            lab.pod("a"), hello.records(hello.client_hello([name], share_bytes=1700))
-        )
-        == expected
-    )
+    assert tls_answer(lab.pod("a"), hello.records(hello.client_hello([name], share_bytes=1700))) == expected
     assert not watch.leaks()
 
 
@@ -261,15 +217,9 @@ def test_a_second_request_with_another_host_is_denied_and_does_not_leave(lab, wa
     assert hello.milliseconds_since(start) < REFUSED_WITHIN_MS
     assert first.startswith(b"HTTP/1.1 200 ") and second.startswith(b"HTTP/1.1 403 ")
     assert b"evil.example" in second and b"host_not_registered" in second
-    watch.record(
-        event="deny",
-        reason="host_not_registered",
-        **{"http.host": "evil.example", "http.path": "/second"},
-    )
+    watch.record(event="deny", reason="host_not_registered", **{"http.host": "evil.example", "http.path": "/second"})
     assert (
-        watch.seen_outside(b"/first")
-        and not watch.seen_outside(b"/second")
-        and not watch.seen_outside(b"evil.example")
+        watch.seen_outside(b"/first") and not watch.seen_outside(b"/second") and not watch.seen_outside(b"evil.example")
     )
     assert not watch.leaks()
 
@@ -277,8 +227,7 @@ def test_a_second_request_with_another_host_is_denied_and_does_not_leave(lab, wa
 def test_a_pipelined_second_request_with_another_host_does_not_leave(lab, watch):
     answer = lab.pod("a").http(
         "203.0.113.13",
-        b"GET /first HTTP/1.1\r\nHost: plain.example\r\n\r\n"
-        b"GET /second HTTP/1.1\r\nHost: evil.example\r\n\r\n",
+        b"GET /first HTTP/1.1\r\nHost: plain.example\r\n\r\n" b"GET /second HTTP/1.1\r\nHost: evil.example\r\n\r\n",
     )
     assert answer.startswith(b"HTTP/1.1 200 ") and b"HTTP/1.1 403 " in answer
     assert not watch.seen_outside(b"/second") and not watch.leaks()
@@ -322,8 +271,5 @@ def test_an_http_request_of_two_meanings_is_refused(lab, watch, body):
     answer = lab.pod("a").http("203.0.113.13", body)
     assert hello.milliseconds_since(start) < REFUSED_WITHIN_MS
     assert re.match(rb"HTTP/1\.1 (400|403) ", answer), answer
-    assert watch.record(event="deny", destination="203.0.113.13:80")["reason"] in (
-        "http_malformed",
-        "host_mismatch",
-    )
+    assert watch.record(event="deny", destination="203.0.113.13:80")["reason"] in ("http_malformed", "host_mismatch")
     watch.nothing_left()

@@ -53,9 +53,7 @@ add rule inet sluice_lab masq oifname eth0 masquerade"""
 
 
 @pytest.mark.parametrize("address", [GATEWAY4, GATEWAY6])
-def test_a_pod_that_talks_to_the_gateway_by_itself_does_not_reach_it(
-    lab, watch, address
-):
+def test_a_pod_that_talks_to_the_gateway_by_itself_does_not_reach_it(lab, watch, address):
     pod = lab.pod("a")
     source = pod.address(6 if ":" in address else 4)
     for port in (15443, 8080):
@@ -69,20 +67,9 @@ def test_a_pod_that_talks_to_the_gateway_by_itself_does_not_reach_it(
         except OSError:
             pass
     assert pod.refusal(address, 15443, socket.SOCK_DGRAM).at_once()
-    pod.send_packet(
-        packets.ip(
-            source,
-            address,
-            packets.icmp_of(address),
-            packets.echo_request(source, address, b"x"),
-        )
-    )
+    pod.send_packet(packets.ip(source, address, packets.icmp_of(address), packets.echo_request(source, address, b"x")))
     # The gate may open a connection to the gateway, as for any other address; no byte of the pod goes there undecided.
-    assert not [
-        p
-        for p in watch.at_gateway()
-        if source in (p.source, p.destination) and p.payload
-    ]
+    assert not [p for p in watch.at_gateway() if source in (p.source, p.destination) and p.payload]
     assert not watch.upstream_calls()
 
 
@@ -96,9 +83,7 @@ def test_a_connection_opened_before_the_agent_is_cut(lab, version):
     lab.detach()
     try:
         opened = [pod.connect(address, 9999), pod.connect(address, 443)]
-        datagrams = pod.open_socket(
-            socket.AF_INET if version == 4 else socket.AF_INET6, socket.SOCK_DGRAM
-        )
+        datagrams = pod.open_socket(socket.AF_INET if version == 4 else socket.AF_INET6, socket.SOCK_DGRAM)
         datagrams.connect((address, 5000))
         for sock in opened:
             sock.settimeout(5)
@@ -115,11 +100,7 @@ def test_a_connection_opened_before_the_agent_is_cut(lab, version):
                     sock.sendall(b"after")
                     time.sleep(0.01)
             assert hello.milliseconds_since(start) < REFUSED_WITHIN_MS
-        assert not [
-            p
-            for p in watch.leaks()
-            if p.source == pod.address(version) and not p.flags & RST
-        ]
+        assert not [p for p in watch.leaks() if p.source == pod.address(version) and not p.flags & RST]
         watch.nothing_left()
 
 
@@ -127,9 +108,7 @@ def everything_is_refused(lab, watch, pod):
     """What a pod may expect of a node whose agent does not decide."""
     for address in (WEB, WEB6, EVIL, EVIL6, DATABASE):
         for port in (443, 80, 5432, 9999):
-            assert pod.refusal(
-                address, port
-            ).at_once(), f"{address}:{port} {pod.refusal(address, port)}"
+            assert pod.refusal(address, port).at_once(), f"{address}:{port} {pod.refusal(address, port)}"
         assert pod.refusal(address, 443, socket.SOCK_DGRAM).at_once()
     watch.nothing_left()
 
@@ -143,10 +122,7 @@ def test_with_the_agent_killed_everything_is_refused_at_once(lab, watch):
             sock.sendall(hello.records(hello.client_hello([SEED_HOST])))
             receive_all(sock)
         watch.nothing_left()
-        wait_for(
-            "the heart's last beat not to count any more",
-            lambda: pod.refusal(WEB, 443).at_once(),
-        )
+        wait_for("the heart's last beat not to count any more", lambda: pod.refusal(WEB, 443).at_once())
         everything_is_refused(lab, watch, pod)
     finally:
         lab.agent.start()
@@ -166,23 +142,10 @@ def probe_everything(pod):
     for version in (4, 6):
         source, address = pod.address(version), evil(version)
         for port in (443, 9999):
-            pod.send_packet(
-                packets.ip(
-                    source, address, TCP, packets.tcp(source, address, 40020, port)
-                )
-            )
+            pod.send_packet(packets.ip(source, address, TCP, packets.tcp(source, address, 40020, port)))
+        pod.send_packet(packets.ip(source, address, UDP, packets.udp(source, address, 40020, 5000, b"x")))
         pod.send_packet(
-            packets.ip(
-                source, address, UDP, packets.udp(source, address, 40020, 5000, b"x")
-            )
-        )
-        pod.send_packet(
-            packets.ip(
-                source,
-                address,
-                packets.icmp_of(address),
-                packets.echo_request(source, address, b"x"),
-            )
+            packets.ip(source, address, packets.icmp_of(address), packets.echo_request(source, address, b"x"))
         )
 
 

@@ -87,19 +87,14 @@ def test_curl_names_the_alert(lab, watch):
         "comm": "curl",
         "exe": "/usr/bin/curl",
     }
-    assert re.match(r"t13d\d{4}h2_", denied["ja4"]) and denied["alpn"] == [
-        "h2",
-        "http/1.1",
-    ]
+    assert re.match(r"t13d\d{4}h2_", denied["ja4"]) and denied["alpn"] == ["h2", "http/1.1"]
     assert len(watch.records(id=denied["id"])) == 1, "a denied call has one record"
     watch.nothing_left()
 
 
 def test_openssl_names_the_alert(lab):
     done = lab.pod("a").openssl(f"{EVIL}:443", "-servername", "evil.example")
-    assert done.code != 0 and re.search(
-        "alert unrecognized name|alert number 112", done.out + done.error
-    ), done
+    assert done.code != 0 and re.search("alert unrecognized name|alert number 112", done.out + done.error), done
     assert done.milliseconds < REFUSED_WITHIN_MS
 
 
@@ -121,9 +116,7 @@ def test_an_http_client_reads_host_and_reason(lab, watch):
 
 @pytest.mark.parametrize("address", [EVIL, EVIL6])
 def test_curl_is_refused_on_an_unregistered_port(lab, watch, address):
-    done = lab.pod("a").curl(
-        f"http://{'[' + address + ']' if ':' in address else address}:8080/"
-    )
+    done = lab.pod("a").curl(f"http://{'[' + address + ']' if ':' in address else address}:8080/")
     assert done.code == 7, done  # "Failed to connect", where a timeout is 28
     assert done.milliseconds < REFUSED_WITHIN_MS
     denied = watch.record(event="deny", reason="port_not_registered")
@@ -143,41 +136,25 @@ def test_address_not_registered(lab, watch):
 
 def test_not_exported_to_one_namespace_and_allowed_in_the_other(lab, watch):
     assert (
-        denied_at_once(
-            lab.pod("a"), hello.records(hello.client_hello(["hidden.example"]))
-        )
-        == "alert unrecognized_name"
+        denied_at_once(lab.pod("a"), hello.records(hello.client_hello(["hidden.example"]))) == "alert unrecognized_name"
     )
-    watch.record(
-        event="deny", reason="not_exported", sni="hidden.example", **{"pod.name": "a"}
-    )
-    status, body = http_denied(
-        lab.pod("a"), b"GET / HTTP/1.1\r\nHost: hidden.example\r\n\r\n"
-    )
+    watch.record(event="deny", reason="not_exported", sni="hidden.example", **{"pod.name": "a"})
+    status, body = http_denied(lab.pod("a"), b"GET / HTTP/1.1\r\nHost: hidden.example\r\n\r\n")
     assert status == 403 and "not_exported" in body
     watch.nothing_left()
     assert lab.pod("b").tls(EVIL, "hidden.example").served_names() == ["hidden.example"]
 
 
 def test_sni_missing(lab, watch):
-    assert (
-        denied_at_once(lab.pod("a"), hello.records(hello.client_hello()))
-        == "alert unrecognized_name"
-    )
+    assert denied_at_once(lab.pod("a"), hello.records(hello.client_hello())) == "alert unrecognized_name"
     watch.record(event="deny", reason="sni_missing")
-    assert (
-        lab.pod("a").curl(f"https://{WEB}/", "-k").code == 35
-    )  # curl sends no name for an address
+    assert lab.pod("a").curl(f"https://{WEB}/", "-k").code == 35  # curl sends no name for an address
     watch.nothing_left()
 
 
 @pytest.mark.parametrize(
     "request_",
-    [
-        b"GET / HTTP/1.1\r\nUser-Agent: x\r\n\r\n",
-        b"GET / HTTP/1.0\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost:\r\n\r\n",
-    ],
+    [b"GET / HTTP/1.1\r\nUser-Agent: x\r\n\r\n", b"GET / HTTP/1.0\r\n\r\n", b"GET / HTTP/1.1\r\nHost:\r\n\r\n"],
     ids=["1.1", "1.0", "empty"],
 )
 def test_host_missing(lab, watch, request_):
@@ -187,13 +164,9 @@ def test_host_missing(lab, watch, request_):
     watch.nothing_left()
 
 
-@pytest.mark.parametrize(
-    "host", ["203.0.113.13", "[2001:db8:5::13]", "203.0.113.13:80"]
-)
+@pytest.mark.parametrize("host", ["203.0.113.13", "[2001:db8:5::13]", "203.0.113.13:80"])
 def test_a_host_that_is_an_address_is_not_registered(lab, watch, host):
-    status, body = http_denied(
-        lab.pod("a"), f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
-    )
+    status, body = http_denied(lab.pod("a"), f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
     assert status == 403 and "host_not_registered" in body
     watch.nothing_left()
 
@@ -201,10 +174,7 @@ def test_a_host_that_is_an_address_is_not_registered(lab, watch, host):
 def test_hello_malformed(lab, watch):
     message = bytearray(hello.client_hello([SEED_HOST]))
     message[38] = 255  # the session id claims to be longer than allowed
-    assert (
-        denied_at_once(lab.pod("a"), hello.records(bytes(message)), WEB)
-        == "alert decode_error"
-    )
+    assert denied_at_once(lab.pod("a"), hello.records(bytes(message)), WEB) == "alert decode_error"
     watch.record(event="deny", reason="hello_malformed")
     watch.nothing_left()
 
@@ -241,56 +211,34 @@ def test_hello_timeout_of_an_http_head(lab, watch):
 
 @pytest.mark.parametrize(
     "data",
-    [
-        b"SSH-2.0-OpenSSH_9.2\r\n",
-        b"\x16\x02\x00\x00\x05hello",
-        b"\0" * 64,
-        b"\x80\x2e\x01\x03\x01" + b"x" * 60,
-    ],
+    [b"SSH-2.0-OpenSSH_9.2\r\n", b"\x16\x02\x00\x00\x05hello", b"\0" * 64, b"\x80\x2e\x01\x03\x01" + b"x" * 60],
     ids=["ssh", "record-version", "zeros", "sslv2"],
 )
 def test_not_tls(lab, watch, data):
-    assert denied_at_once(lab.pod("a"), data, WEB) in (
-        "reset",
-        "closed",
-        "alert decode_error",
-    )
-    assert watch.record(event="deny", destination=f"{WEB}:443")["reason"] in (
-        "not_tls",
-        "hello_malformed",
-    )
+    assert denied_at_once(lab.pod("a"), data, WEB) in ("reset", "closed", "alert decode_error")
+    assert watch.record(event="deny", destination=f"{WEB}:443")["reason"] in ("not_tls", "hello_malformed")
     watch.nothing_left()
 
 
 def test_a_protocol_is_not_another_ones_port(lab, watch):
     # HTTP to a host that is registered for TLS on this port, and the other way round.
-    status, body = http_denied(
-        lab.pod("a"), f"GET / HTTP/1.1\r\nHost: {SEED_HOST}\r\n\r\n".encode(), WEB, 443
-    )
+    status, body = http_denied(lab.pod("a"), f"GET / HTTP/1.1\r\nHost: {SEED_HOST}\r\n\r\n".encode(), WEB, 443)
     assert status == 403 and "denied" in body
     assert denied_at_once(
-        lab.pod("a"),
-        hello.records(hello.client_hello(["plain.example"])),
-        "203.0.113.13",
-        80,
+        lab.pod("a"), hello.records(hello.client_hello(["plain.example"])), "203.0.113.13", 80
     ).startswith("alert ")
     watch.nothing_left()
 
 
 def test_http_malformed(lab, watch):
-    status, body = http_denied(
-        lab.pod("a"), b"GET / HTTP/1.1\r\nHost: plain.example\r\nX : y\r\n\r\n"
-    )
+    status, body = http_denied(lab.pod("a"), b"GET / HTTP/1.1\r\nHost: plain.example\r\nX : y\r\n\r\n")
     assert status == 400 and "http_malformed" in body
     watch.record(event="deny", reason="http_malformed")
     watch.nothing_left()
 
 
 def test_host_mismatch(lab, watch):
-    status, body = http_denied(
-        lab.pod("a"),
-        b"GET http://evil.example/ HTTP/1.1\r\nHost: plain.example\r\n\r\n",
-    )
+    status, body = http_denied(lab.pod("a"), b"GET http://evil.example/ HTTP/1.1\r\nHost: plain.example\r\n\r\n")
     assert status == 403 and "host_mismatch" in body
     watch.record(event="deny", reason="host_mismatch")
     watch.nothing_left()
@@ -311,9 +259,7 @@ def test_protocol_not_allowed(lab, watch):
 
 
 @pytest.mark.parametrize("how", ["reset", "finished"])
-def test_a_call_that_ended_before_it_was_accepted_is_told_with_its_process(
-    lab, watch, how
-):
+def test_a_call_that_ended_before_it_was_accepted_is_told_with_its_process(lab, watch, how):
     program = f"""
 import socket, struct
 sock = socket.create_connection(("{WEB}", 443))
@@ -329,12 +275,8 @@ sock.close()
         lab.agent.send_signal(signal.SIGCONT)
     assert done.code == 0, done
     denied = watch.record(event="deny", source=f"{lab.pod('a').ip4}:{done.out.strip()}")
-    assert (
-        denied["pod"]["name"] == "a" and denied["destination"] == f"{WEB}:443"
-    ), denied
-    assert (
-        denied["process"]["pid"] == done.pid and denied["process"]["comm"] == "python3"
-    ), denied
+    assert denied["pod"]["name"] == "a" and denied["destination"] == f"{WEB}:443", denied
+    assert denied["process"]["pid"] == done.pid and denied["process"]["comm"] == "python3", denied
     assert denied["reason"] == "hello_malformed", denied
     watch.nothing_left()
 
@@ -342,12 +284,7 @@ sock.close()
 def test_pod_unknown(lab, watch):
     pod = lab.add_pod("stranger", "my-namespace", 15)
     try:
-        wait_for(
-            "the interface to be attached",
-            lambda: pod.refusal(WEB, 443).at_once(),
-            5,
-            0.1,
-        )
+        wait_for("the interface to be attached", lambda: pod.refusal(WEB, 443).at_once(), 5, 0.1)
         watch.record(event="deny", reason="pod_unknown")
         watch.nothing_left()
     finally:
@@ -358,9 +295,7 @@ def test_pod_unknown(lab, watch):
 
 
 def gateway_denies(lab, watch, name, reason, port=443, within_ms=REFUSED_WITHIN_MS):
-    found, took = send_and_time(
-        lab.pod("a"), WEB, port, hello.records(hello.client_hello([name]))
-    )
+    found, took = send_and_time(lab.pod("a"), WEB, port, hello.records(hello.client_hello([name])))
     assert found.startswith("alert ") and took < within_ms, f"{found} after {took} ms"
     denied = watch.record("gateway", event="deny", reason=reason)
     assert denied["sni"] == name and denied["pod"]["name"] == "a"
@@ -401,26 +336,14 @@ def test_upstream_refused(lab, watch):
 
 
 def test_upstream_timeout(lab, watch):
-    gateway_denies(
-        lab,
-        watch,
-        "silent.example",
-        "upstream_timeout",
-        within_ms=1500 + REFUSED_WITHIN_MS,
-    )
+    gateway_denies(lab, watch, "silent.example", "upstream_timeout", within_ms=1500 + REFUSED_WITHIN_MS)
 
 
 @pytest.mark.parametrize(
-    "name,status,reason",
-    [
-        ("inside.example", 403, "address_forbidden"),
-        ("nowhere.example", 502, "dns_failure"),
-    ],
+    "name,status,reason", [("inside.example", 403, "address_forbidden"), ("nowhere.example", 502, "dns_failure")]
 )
 def test_an_http_client_reads_the_gateways_reason(lab, watch, name, status, reason):
-    found, body = http_denied(
-        lab.pod("a"), f"GET / HTTP/1.1\r\nHost: {name}\r\n\r\n".encode()
-    )
+    found, body = http_denied(lab.pod("a"), f"GET / HTTP/1.1\r\nHost: {name}\r\n\r\n".encode())
     assert found == status and name in body and reason in body
     watch.nothing_left()
 
@@ -436,15 +359,10 @@ def test_a_gateway_with_other_resources_decides_for_itself(lab, watch):
         assert lab.pod("a").tls(WEB, SEED_HOST).served_names() == [SEED_HOST]
         with lab.watch() as after:
             found, _ = send_and_time(
-                lab.pod("a"),
-                WEB,
-                443,
-                hello.records(hello.client_hello(["four.partner.example"])),
+                lab.pod("a"), WEB, 443, hello.records(hello.client_hello(["four.partner.example"]))
             )
             assert found == "alert unrecognized_name"
-            assert (
-                after.record("gateway", event="deny")["reason"] == "host_not_registered"
-            )
+            assert after.record("gateway", event="deny")["reason"] == "host_not_registered"
             after.record(event="open", sni="four.partner.example")
             after.nothing_left()
     finally:
@@ -457,13 +375,9 @@ def test_gateway_unreachable(lab, watch):
     try:
         with pytest.raises(ConnectionRefusedError):
             lab.pod("a").connect(WEB, 443)
-        denied = watch.record(
-            event="deny", reason="gateway_unreachable", destination=f"{WEB}:443"
-        )
+        denied = watch.record(event="deny", reason="gateway_unreachable", destination=f"{WEB}:443")
         assert "10.2.0.2:15443" in denied["detail"]
-        status, body = http_denied(
-            lab.pod("a"), b"GET / HTTP/1.1\r\nHost: plain.example\r\n\r\n"
-        )
+        status, body = http_denied(lab.pod("a"), b"GET / HTTP/1.1\r\nHost: plain.example\r\n\r\n")
         assert status == 503 and "gateway_unreachable" in body
         expect_reset(lab.pod("a"), DATABASE, 5432)
         assert not watch.leaks()
@@ -474,9 +388,7 @@ def test_gateway_unreachable(lab, watch):
 
 def expect_reset(pod, address, port):
     """At once; while connecting, or before connect(2) has returned."""
-    with pytest.raises((ConnectionResetError, ConnectionRefusedError)), pod.connect(
-        address, port
-    ) as sock:
+    with pytest.raises((ConnectionResetError, ConnectionRefusedError)), pod.connect(address, port) as sock:
         receive_all(sock)
 
 
@@ -498,20 +410,14 @@ def agent_settings(lab):
 
 
 def test_ech_not_allowed(lab, watch, agent_settings):
-    ech = hello.extension(
-        0xFE0D, b"\0\0\1\0\1\x07\0\x20" + b"e" * 32 + b"\0\x40" + b"p" * 64
-    )
+    ech = hello.extension(0xFE0D, b"\0\0\1\0\1\x07\0\x20" + b"e" * 32 + b"\0\x40" + b"p" * 64)
     data = hello.records(hello.client_hello([SEED_HOST], extra=ech))
     assert send_and_time(lab.pod("a"), WEB, 443, data)[0] == "server_hello"
     assert watch.record(event="open", sni=SEED_HOST)["ech"] is True
     agent_settings("egress", ech="deny")
     with lab.watch() as denied:
         assert denied_at_once(lab.pod("a"), data, WEB) == "alert access_denied"
-        _recorded.add(
-            denied.record(event="deny", reason="ech_not_allowed", sni=SEED_HOST)[
-                "reason"
-            ]
-        )
+        _recorded.add(denied.record(event="deny", reason="ech_not_allowed", sni=SEED_HOST)["reason"])
         denied.nothing_left()
 
 
@@ -534,18 +440,13 @@ def test_mode_audit_blocks_nothing_and_says_what_it_would(lab, agent_settings):
         pod = lab.pod("b")
         assert pod.tls(EVIL, "evil.example").served_names() == ["evil.example"]
         would = watch.record(event="open", sni="evil.example", **{"pod.name": "b"})
-        assert (
-            would["verdict"] == "would_deny"
-            and would["reason"] == "host_not_registered"
-        )
+        assert would["verdict"] == "would_deny" and would["reason"] == "host_not_registered"
         with pod.connect(EVIL, 9999) as sock:
             sock.sendall(b"hello")
             assert receive_exactly(sock, 5) == b"hello"
         watch.record(verdict="would_deny", reason="port_not_registered")
         assert (
-            denied_at_once(
-                lab.pod("a"), hello.records(hello.client_hello(["evil.example"]))
-            )
+            denied_at_once(lab.pod("a"), hello.records(hello.client_hello(["evil.example"])))
             == "alert unrecognized_name"
         )
 

@@ -32,9 +32,7 @@ def leftovers(lab):
         rules = lab.on_node("ip", family, "rule").stdout
         if re.search("fwmark|iif|20942", rules):
             found[f"rules {family}"] = rules
-        routes = lab.on_node(
-            "ip", family, "route", "show", "table", "all", "type", "local"
-        ).stdout
+        routes = lab.on_node("ip", family, "route", "show", "table", "all", "type", "local").stdout
         if re.search("default|::/0", routes):
             found[f"routes {family}"] = routes
     cgroup = run("bpftool", "-j", "cgroup", "show", lab.cgroup, check=False).stdout
@@ -48,9 +46,7 @@ def leftovers(lab):
 
 def test_without_the_agent_relayed_connections_end_and_gated_ones_go_on(lab, watch):
     pod = lab.pod("a")
-    with pod.connect("203.0.113.13", 80) as relayed, pod.connect(
-        DATABASE, 5432
-    ) as gated:
+    with pod.connect("203.0.113.13", 80) as relayed, pod.connect(DATABASE, 5432) as gated:
         relayed.sendall(b"GET / HTTP/1.1\r\nHost: plain.example\r\n\r\n")
         assert relayed.recv(1 << 16).startswith(b"HTTP/1.1 200 ")
         assert receive_exactly(gated, 22)
@@ -63,10 +59,7 @@ def test_without_the_agent_relayed_connections_end_and_gated_ones_go_on(lab, wat
         assert hello.milliseconds_since(start) < 1000
         gated.sendall(b"SEND 1000000\n")
         assert len(receive_exactly(gated, 1000000)) == 1000000
-    wait_for(
-        "the heart's last beat not to count any more",
-        lambda: pod.refusal(WEB, 443).at_once(),
-    )
+    wait_for("the heart's last beat not to count any more", lambda: pod.refusal(WEB, 443).at_once())
     lab.agent.start()
     assert pod.tls(WEB, SEED_HOST).served_names() == [SEED_HOST]
     assert not watch.leaks()
@@ -98,9 +91,7 @@ def test_restarting_leaves_no_moment_in_which_anything_leaks(lab, watch):
 
 
 def pod_refusal_quick(pod, address, port):
-    with pod.open_socket() as sock, pod.open_socket(
-        kind=socket.SOCK_DGRAM
-    ) as datagrams:
+    with pod.open_socket() as sock, pod.open_socket(kind=socket.SOCK_DGRAM) as datagrams:
         datagrams.sendto(b"x", (address, port))
         sock.settimeout(0.3)
         try:
@@ -122,16 +113,12 @@ def test_detach_removes_everything_and_may_be_repeated(lab, how):
     assert leftovers(lab), "while the agent runs there is something to find"
     lab.agent.stop()
     try:
-        arguments = (
-            ("-c", lab.agent.config) if how == "settings" else ("--bpffs", lab.pins)
-        )
+        arguments = ("-c", lab.agent.config) if how == "settings" else ("--bpffs", lab.pins)
         lab.sluice("detach", *arguments, check=True)
         assert leftovers(lab) == {}
         lab.sluice("detach", *arguments, check=True)
         with lab.watch() as watch:
-            assert lab.pod("a").tls(EVIL, "evil.example").served_names() == [
-                "evil.example"
-            ]
+            assert lab.pod("a").tls(EVIL, "evil.example").served_names() == ["evil.example"]
             assert watch.leaks(), "nothing enforces any more"
     finally:
         lab.agent.start()
@@ -181,9 +168,7 @@ def small_disk(lab):
     lab.agent.start()
 
 
-def test_with_an_unwritable_log_calls_are_denied_and_later_allowed_again(
-    lab, small_disk
-):
+def test_with_an_unwritable_log_calls_are_denied_and_later_allowed_again(lab, small_disk):
     fill, free = small_disk(on_failure="deny")
     pod = lab.pod("a")
     hello_bytes = hello.records(hello.client_hello([SEED_HOST]))
@@ -199,30 +184,21 @@ def test_with_an_unwritable_log_calls_are_denied_and_later_allowed_again(
     with lab.watch() as watch:
         assert answer() == "alert internal_error"
         assert (
-            "audit_unavailable"
-            in pod.http(
-                "203.0.113.13", b"GET / HTTP/1.1\r\nHost: plain.example\r\n\r\n"
-            ).decode()
+            "audit_unavailable" in pod.http("203.0.113.13", b"GET / HTTP/1.1\r\nHost: plain.example\r\n\r\n").decode()
         )
         watch.nothing_left()
     assert lab.agent.metric("sluice_connections_total", reason="audit_unavailable") >= 2
     status = lab.sluice("status", "--socket", lab.agent.socket)
-    assert (
-        status.returncode == 1 and "audit" in status.stdout.partition("\n\n")[0]
-    ), status
+    assert status.returncode == 1 and "audit" in status.stdout.partition("\n\n")[0], status
     free()
     wait_for("calls to be allowed again", lambda: answer() == "server_hello", 10, 0.05)
     verified = verify(lab)
     assert verified.returncode == 0, verified
     drops = [r for r in lab.agent.audit.records() if r["event"] == "drops"]
-    assert (
-        drops and sum(r["count"] for r in drops) >= 2
-    ), "what was not written is counted"
+    assert drops and sum(r["count"] for r in drops) >= 2, "what was not written is counted"
 
 
-def test_with_an_unwritable_log_and_on_failure_count_calls_go_on_and_are_counted(
-    lab, small_disk
-):
+def test_with_an_unwritable_log_and_on_failure_count_calls_go_on_and_are_counted(lab, small_disk):
     fill, free = small_disk(on_failure="count")
     fill()
     for _ in range(20):
@@ -233,13 +209,7 @@ def test_with_an_unwritable_log_and_on_failure_count_calls_go_on_and_are_counted
         lab.pod("a").tls(WEB, SEED_HOST).sock.close()
         return [r for r in lab.agent.audit.records() if r["event"] == "drops"]
 
-    assert (
-        sum(
-            r["count"]
-            for r in wait_for("a record of what was dropped", counted, 10, 0.1)
-        )
-        > 0
-    )
+    assert sum(r["count"] for r in wait_for("a record of what was dropped", counted, 10, 0.1)) > 0
     assert verify(lab).returncode == 0
 
 
@@ -248,41 +218,26 @@ def hammer(lab, pod, stop, role):
     while not stop.is_set():
         for kind in ("tls", "tcp", "http"):
             try:
-                address, port = {
-                    "tls": (WEB, 443),
-                    "tcp": (DATABASE, 5432),
-                    "http": ("203.0.113.13", 80),
-                }[kind]
+                address, port = {"tls": (WEB, 443), "tcp": (DATABASE, 5432), "http": ("203.0.113.13", 80)}[kind]
                 with pod.connect(address, port, timeout_s=2) as sock:
                     mine = sock.getsockname()[1]
                     if kind == "tls":
-                        sock.sendall(
-                            hello.records(
-                                hello.client_hello([f"token-{mine}.partner.example"])
-                            )
-                        )
+                        sock.sendall(hello.records(hello.client_hello([f"token-{mine}.partner.example"])))
                     elif kind == "tcp":
                         sock.sendall(f"ECHO\ntoken-{mine}.".encode())
                     else:
-                        sock.sendall(
-                            f"GET /token-{mine}. HTTP/1.1\r\nHost: plain.example\r\n\r\n".encode()
-                        )
+                        sock.sendall(f"GET /token-{mine}. HTTP/1.1\r\nHost: plain.example\r\n\r\n".encode())
                     sock.recv(100)
             except OSError:
                 time.sleep(0.002)
 
 
 @pytest.mark.parametrize("role", ["agent", "gateway"])
-def test_killed_at_any_moment_every_connection_that_sent_a_byte_has_its_open_record(
-    lab, role
-):
+def test_killed_at_any_moment_every_connection_that_sent_a_byte_has_its_open_record(lab, role):
     pod, stop = lab.pod("a"), threading.Event()
     daemon = getattr(lab, role)
     with lab.watch() as watch:
-        workers = [
-            threading.Thread(target=hammer, args=(lab, pod, stop, role))
-            for _ in range(4)
-        ]
+        workers = [threading.Thread(target=hammer, args=(lab, pod, stop, role)) for _ in range(4)]
         for worker in workers:
             worker.start()
         try:
@@ -304,14 +259,10 @@ def test_killed_at_any_moment_every_connection_that_sent_a_byte_has_its_open_rec
             for token in re.findall(rb"token-(\d+)\.", p.payload)
         }
         opened = {
-            int(r["source"].rsplit(":", 1)[1])
-            for r in daemon.audit.records()
-            if r["event"] == "open" and "source" in r
+            int(r["source"].rsplit(":", 1)[1]) for r in daemon.audit.records() if r["event"] == "open" and "source" in r
         }
         assert len(sent) > 50, "there was something to lose"
-        assert (
-            sent <= opened
-        ), f"sent and not recorded: {sorted(sent - opened)[:10]} of {len(sent)}"
+        assert sent <= opened, f"sent and not recorded: {sorted(sent - opened)[:10]} of {len(sent)}"
     verified = verify(lab, role)
     assert verified.returncode == 0, verified.stdout + verified.stderr
 
@@ -336,11 +287,7 @@ def test_a_changed_a_cut_and_a_missing_line_are_found(lab):
     forged = lab.directory / "forged.jsonl"
     for name, text in {
         "as it is": lines,
-        "changed": [
-            *lines[:middle],
-            lines[middle].replace('"v":1', '"v": 1'),
-            *lines[middle + 1 :],
-        ],
+        "changed": [*lines[:middle], lines[middle].replace('"v":1', '"v": 1'), *lines[middle + 1 :]],
         "missing": lines[:middle] + lines[middle + 1 :],
     }.items():
         forged.write_text("".join(text))
@@ -368,9 +315,7 @@ def test_rotated_files_verify_as_one_chain(lab):
         lab.agent.kill()
         lab.agent.start()
         numbers = [r["seq"] for r in lab.agent.audit.records()]
-        assert numbers == list(
-            range(numbers[0], numbers[0] + len(numbers))
-        ), "one sequence over all files"
+        assert numbers == list(range(numbers[0], numbers[0] + len(numbers))), "one sequence over all files"
         result = verify(lab)
         assert result.returncode == 0, result
     finally:
@@ -405,10 +350,7 @@ def test_a_flood_of_denied_calls_neither_fills_the_log_nor_costs_others_theirs(l
     try:
         with lab.watch() as watch:
             start = time.monotonic()
-            flooders = [
-                threading.Thread(target=f)
-                for f in (flood_kernel, flood_relay, flood_kernel, flood_relay)
-            ]
+            flooders = [threading.Thread(target=f) for f in (flood_kernel, flood_relay, flood_kernel, flood_relay)]
             for flooder in flooders:
                 flooder.start()
             times = []
@@ -431,29 +373,16 @@ def test_a_flood_of_denied_calls_neither_fills_the_log_nor_costs_others_theirs(l
                 "all of b's refusals to be recorded",
                 lambda: sum(
                     r.get("count", 1)
-                    for r in watch.records(
-                        event="deny", reason="port_not_registered", **{"pod.name": "b"}
-                    )
+                    for r in watch.records(event="deny", reason="port_not_registered", **{"pod.name": "b"})
                 )
                 == 10,
             )
 
             def told(reason):
-                return sum(
-                    r.get("count", 1)
-                    for r in watch.records(
-                        event="deny", reason=reason, **{"pod.name": "a"}
-                    )
-                )
+                return sum(r.get("count", 1) for r in watch.records(event="deny", reason=reason, **{"pod.name": "a"}))
 
-            wait_for(
-                "every call of the flood to be told",
-                lambda: told("host_not_registered") == attempts[1],
-            )
-            wait_for(
-                "every refusal of the flood to be told",
-                lambda: told("port_not_registered") == attempts[0],
-            )
+            wait_for("every call of the flood to be told", lambda: told("host_not_registered") == attempts[1])
+            wait_for("every refusal of the flood to be told", lambda: told("port_not_registered") == attempts[0])
             lines = len(watch.records(event="deny", **{"pod.name": "a"}))
             assert sum(attempts) > 300 and lines <= (took + 3) * (
                 2 * 20 + 4

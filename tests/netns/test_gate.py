@@ -45,23 +45,14 @@ def test_the_pods_own_connection_arrives_at_the_gateway(lab, watch, version):
         sockets = lab.on_node("ss", "-Htan").stdout
         assert address not in sockets and ":15443" not in sockets, sockets
         syns = [p for p in watch.at_gateway() if p.flags == 2]
-        assert [(p.source, p.sport, p.destination, p.dport) for p in syns] == [
-            (address, port, gateway(version), 15443)
-        ]
+        assert [(p.source, p.sport, p.destination, p.dport) for p in syns] == [(address, port, gateway(version), 15443)]
         stream = gate_calls.payload_at_gateway(watch, address, port)
         opened = watch.record(event="open", source=name_of(sock))
-    assert (
-        opened["datapath"] == "gate"
-        and opened["sni"] == SEED_HOST
-        and opened["pod"]["name"] == "a"
-    )
+    assert opened["datapath"] == "gate" and opened["sni"] == SEED_HOST and opened["pod"]["name"] == "a"
     assert stream.startswith(proxy_header.SIGNATURE)
     header_bytes = 16 + int.from_bytes(stream[14:16], "big")
     assert stream[header_bytes:] == data, "the header, then the very bytes of the hello"
-    assert (
-        watch.record("gateway", event="open", id=opened["id"])["source"]
-        == opened["source"]
-    )
+    assert watch.record("gateway", event="open", id=opened["id"])["source"] == opened["source"]
     # The answer was not read to its end, so the pod's kernel resets.
     closed = closed_as(watch, opened["source"], "client_reset")
     assert closed["id"] == opened["id"] and closed["bytes_sent"] == len(data)
@@ -86,21 +77,13 @@ def test_64_mebibytes_both_ways_at_once_arrive_whole(origin, watch, version, kin
     with origin.call(kind, version) as ends:
         for sock in (ends.client, ends.server):
             sock.settimeout(30)
-        gate_calls.exchange(
-            ends.client, ends.server, 64 * MEBIBYTE, f"{version} {kind}"
-        )
+        gate_calls.exchange(ends.client, ends.server, 64 * MEBIBYTE, f"{version} {kind}")
         source = ends.source
     closed = closed_as(watch, source, "finished")
     opened = watch.record(event="open", source=source)
     first = 16 if kind == "opaque" else closed["bytes_sent"] - 64 * MEBIBYTE
-    assert (
-        closed["bytes_sent"] == 64 * MEBIBYTE + first
-        and closed["bytes_received"] == 64 * MEBIBYTE
-    )
-    assert (
-        closed["id"] == opened["id"]
-        and len(watch.records(event="close", source=source)) == 1
-    )
+    assert closed["bytes_sent"] == 64 * MEBIBYTE + first and closed["bytes_received"] == 64 * MEBIBYTE
+    assert closed["id"] == opened["id"] and len(watch.records(event="close", source=source)) == 1
 
 
 @FAMILIES
@@ -141,17 +124,13 @@ def test_a_reset_of_the_pod_arrives(origin, watch, version, kind):
 
 @FAMILIES
 @KINDS
-def test_what_comes_after_the_pod_has_closed_is_answered_with_its_reset(
-    origin, watch, version, kind
-):
+def test_what_comes_after_the_pod_has_closed_is_answered_with_its_reset(origin, watch, version, kind):
     with origin.call(kind, version) as ends:
         ends.talk()
         ends.client.close()
         assert receive_all(ends.server) == b""
         ends.server.sendall(b"too late")
-        wait_for(
-            "the server to see it", lambda: has_ended_at_write(ends.server), 2, 0.05
-        )
+        wait_for("the server to see it", lambda: has_ended_at_write(ends.server), 2, 0.05)
     closed_as(watch, ends.source, "client_reset")
 
 
@@ -176,10 +155,7 @@ def has_ended_at_write(sock):
 @KINDS
 def test_a_receiver_that_does_not_read_stops_the_sender_and_loses_nothing(origin, kind):
     with origin.call(kind) as ends:
-        for sender, receiver in (
-            (ends.client, ends.server),
-            (ends.server, ends.client),
-        ):
+        for sender, receiver in ((ends.client, ends.server), (ends.server, ends.client)):
             sent, data = 0, random.Random(kind).randbytes(MEBIBYTE)
             sender.settimeout(0)
             while select.select([], [sender], [], 0.5)[1]:
@@ -201,12 +177,7 @@ def bound(pod, port, version=4):
 
 @FAMILIES
 def test_two_connections_of_one_source_port_are_two(lab, origin, watch, version):
-    pod, hosts = lab.pod("a"), (
-        "203.0.113.10",
-        "203.0.113.11",
-        "203.0.113.13",
-        "203.0.113.20",
-    )
+    pod, hosts = lab.pod("a"), ("203.0.113.10", "203.0.113.11", "203.0.113.13", "203.0.113.20")
     if version == 6:
         hosts = ("2001:db8:5::10", "2001:db8:5::11", "2001:db8:5::13", "2001:db8:5::20")
     socks = [bound(pod, 45001, version) for _ in hosts]
@@ -215,10 +186,7 @@ def test_two_connections_of_one_source_port_are_two(lab, origin, watch, version)
         sock.connect((host, gate_calls.TLS_PORT))
     for sock, first in zip(socks, firsts):
         sock.sendall(first)
-    calls = [
-        gate_calls.Ends(sock, origin.accept("tls", first))
-        for sock, first in zip(socks, firsts)
-    ]
+    calls = [gate_calls.Ends(sock, origin.accept("tls", first)) for sock, first in zip(socks, firsts)]
     for ends in calls:
         ends.talk()
     ports = [p.sport for p in watch.at_gateway() if p.flags == 2]
@@ -227,12 +195,7 @@ def test_two_connections_of_one_source_port_are_two(lab, origin, watch, version)
         ends.close()
     for host in hosts:
         destination = f"[{host}]" if version == 6 else host
-        assert (
-            watch.record(
-                event="close", destination=f"{destination}:{gate_calls.TLS_PORT}"
-            )["datapath"]
-            == "gate"
-        )
+        assert watch.record(event="close", destination=f"{destination}:{gate_calls.TLS_PORT}")["datapath"] == "gate"
 
 
 def end_by_server(ends):
@@ -253,9 +216,7 @@ def end_by_servers_reset(ends):
 
 
 @FAMILIES
-@pytest.mark.parametrize(
-    "end", [end_by_server, end_by_pods_reset, end_by_servers_reset]
-)
+@pytest.mark.parametrize("end", [end_by_server, end_by_pods_reset, end_by_servers_reset])
 def test_a_port_is_used_again_at_once(lab, origin, watch, version, end):
     pod, rounds = lab.pod("a"), 30
     for number in range(rounds):
@@ -267,15 +228,8 @@ def test_a_port_is_used_again_at_once(lab, origin, watch, version, end):
         ends.talk()
         end(ends)
     source = ends.source
-    wait_for(
-        "all close records",
-        lambda: len(watch.records(event="close", source=source)) >= rounds,
-        5,
-    )
-    told = {
-        kind: [r["id"] for r in watch.records(event=kind, source=source)]
-        for kind in ("open", "close")
-    }
+    wait_for("all close records", lambda: len(watch.records(event="close", source=source)) >= rounds, 5)
+    told = {kind: [r["id"] for r in watch.records(event=kind, source=source)] for kind in ("open", "close")}
     assert len(told["open"]) == rounds and sorted(told["open"]) == sorted(told["close"])
 
 
@@ -305,9 +259,7 @@ def test_a_hello_larger_than_one_segment_is_read(lab, watch):
 
 @FAMILIES
 @KINDS
-def test_the_pod_learns_of_a_smaller_path_mtu_in_its_own_terms(
-    lab, origin, version, kind
-):
+def test_the_pod_learns_of_a_smaller_path_mtu_in_its_own_terms(lab, origin, version, kind):
     """What the node's kernel says of the translated packet quotes, for the pod, the one that it sent."""
     pod = lab.pod("a")
     with origin.call(kind, version) as ends, pod.capture() as capture:
@@ -318,23 +270,11 @@ def test_the_pod_learns_of_a_smaller_path_mtu_in_its_own_terms(
             gate_calls.exchange(ends.client, ends.server, MEBIBYTE, "mtu")
         finally:
             lab.on_node("ip", "link", "set", "eth1", "mtu", "1500")
-        told = [
-            p
-            for p in capture.drain()
-            if (p.protocol, p.icmp_type) in ((ICMP, 3), (ICMP6, 2))
-        ]
+        told = [p for p in capture.drain() if (p.protocol, p.icmp_type) in ((ICMP, 3), (ICMP6, 2))]
     assert told
     for error in told:
-        quoted = parse(
-            "quoted",
-            bytes(12)
-            + (b"\x08\x00" if version == 4 else b"\x86\xdd")
-            + error.payload[4:],
-        )
-        assert (quoted.source, quoted.sport) == ours[:2] and (
-            quoted.destination,
-            quoted.dport,
-        ) == theirs[:2]
+        quoted = parse("quoted", bytes(12) + (b"\x08\x00" if version == 4 else b"\x86\xdd") + error.payload[4:])
+        assert (quoted.source, quoted.sport) == ours[:2] and (quoted.destination, quoted.dport) == theirs[:2]
     for family in ("-4", "-6"):
         run("ip", "-n", pod.netns, family, "route", "flush", "cache")
 
@@ -348,19 +288,9 @@ def test_a_gated_call_is_listed_with_its_bytes(lab, origin):
             return found[0] if found and found[0]["bytes_received"] >= 3000 else None
 
         flow = wait_for("the flow to be listed", listed, 3)
-        assert (
-            flow["datapath"] == "gate"
-            and flow["host"] == gate_calls.ORIGIN_HOST
-            and flow["pod"] == "my-namespace/a"
-        )
+        assert flow["datapath"] == "gate" and flow["host"] == gate_calls.ORIGIN_HOST and flow["pod"] == "my-namespace/a"
         assert flow["bytes_received"] == 3000 and flow["bytes_sent"] > 3000
         text = lab.sluice("flows", "--socket", lab.agent.socket, check=True).stdout
-        assert any(
-            ends.source in line and "gate" in line for line in text.splitlines()
-        ), text
-    wait_for(
-        "it to be gone",
-        lambda: not [f for f in gate_calls.flows(lab) if f["source"] == ends.source],
-        3,
-    )
+        assert any(ends.source in line and "gate" in line for line in text.splitlines()), text
+    wait_for("it to be gone", lambda: not [f for f in gate_calls.flows(lab) if f["source"] == ends.source], 3)
     gate_calls.nothing_kept(lab)

@@ -56,10 +56,7 @@ class Silence:
 
     def _change(self, what):
         self._reigns = what == "add"
-        ip_batch(
-            self._namespace,
-            f"route {what} blackhole 10.1.0.12/32\nroute {what} blackhole fd00:1::12/128",
-        )
+        ip_batch(self._namespace, f"route {what} blackhole 10.1.0.12/32\nroute {what} blackhole fd00:1::12/128")
 
     def begin(self):
         self._change("add")
@@ -77,19 +74,11 @@ def silence(lab):
 
 
 def source(call):
-    return (
-        f"[{call.source}]:{call.source_port}"
-        if ":" in call.source
-        else f"{call.source}:{call.source_port}"
-    )
+    return f"[{call.source}]:{call.source_port}" if ":" in call.source else f"{call.source}:{call.source_port}"
 
 
 def payloads_at_gateway(watch, call):
-    return [
-        p
-        for p in watch.at_gateway()
-        if (p.source, p.sport) == (call.source, call.source_port) and p.payload
-    ]
+    return [p for p in watch.at_gateway() if (p.source, p.sport) == (call.source, call.source_port) and p.payload]
 
 
 def nothing_of_it_left(watch, call, *texts):
@@ -136,9 +125,7 @@ def test_a_hello_backwards_is_read(watch, call, version):
 
 
 @FAMILIES
-@pytest.mark.parametrize(
-    "first", [0xFFFFFFFF, 0xFFFFFF80, 0], ids=["at-end", "across", "at-zero"]
-)
+@pytest.mark.parametrize("first", [0xFFFFFFFF, 0xFFFFFF80, 0], ids=["at-end", "across", "at-zero"])
 def test_a_hello_whose_numbers_go_round_is_read(watch, call, version, first):
     data, c = hello_of(), call(web(version), first=first)
     c.connect()
@@ -181,9 +168,7 @@ def test_other_bytes_for_a_known_number_deny(watch, call, version, where):
 
 
 @FAMILIES
-def test_other_bytes_after_the_verdict_end_the_call_and_do_not_leave(
-    watch, call, silence, version
-):
+def test_other_bytes_after_the_verdict_end_the_call_and_do_not_leave(watch, call, silence, version):
     """While the gateway has not acknowledged what was approved."""
     data, c = hello_of(), call(web(version))
     c.connect()
@@ -199,9 +184,7 @@ def test_other_bytes_after_the_verdict_end_the_call_and_do_not_leave(
 
 
 @FAMILIES
-def test_other_bytes_after_the_gateway_has_all_change_nothing(
-    origin, watch, call, version
-):
+def test_other_bytes_after_the_gateway_has_all_change_nothing(origin, watch, call, version):
     data, c = hello_of(ORIGIN_HOST), call(web(version), TLS_PORT)
     c.connect()
     c.send(data)
@@ -242,11 +225,7 @@ def test_an_endless_hello_is_denied(watch, call, version):
     for at in range(0, 20000, 1400):
         c.send(endless[at : at + 1400], at)
     assert c.answer(timeout_s=4)
-    assert watch.record(event="deny", source=source(c))["reason"] in (
-        "hello_too_large",
-        "not_tls",
-        "hello_malformed",
-    )
+    assert watch.record(event="deny", source=source(c))["reason"] in ("hello_too_large", "not_tls", "hello_malformed")
     nothing_of_it_left(watch, c, b"eeeeeeee")
 
 
@@ -258,10 +237,7 @@ def test_data_before_the_handshake_ends_goes_nowhere(watch, call, silence, versi
     data, c = hello_of(), call(web(version))
     silence.begin()
     c.send_syn()
-    wait_for(
-        "the SYN at the gateway",
-        lambda: [p for p in watch.at_gateway() if p.sport == c.source_port],
-    )
+    wait_for("the SYN at the gateway", lambda: [p for p in watch.at_gateway() if p.sport == c.source_port])
     for flags in (ACK | PSH, PSH, ACK | FIN, ACK | URG, 0):
         c.send(data, flags=flags, ack=1)
         c.send(b"smuggled", len(data), flags=flags, ack=0xDEADBEEF)
@@ -290,16 +266,7 @@ def test_a_repeated_syn_is_the_same_connection(watch, call, version):
     assert c.answer() == "server_hello"
     assert gate_calls.payload_at_gateway(watch, c.source, c.source_port).endswith(data)
     allowed(watch, c)
-    assert (
-        len(
-            {
-                p.sport
-                for p in watch.at_gateway()
-                if p.source == c.source and p.flags == SYN
-            }
-        )
-        == 1
-    )
+    assert len({p.sport for p in watch.at_gateway() if p.source == c.source and p.flags == SYN}) == 1
 
 
 @FAMILIES
@@ -317,13 +284,8 @@ def test_a_syn_loses_its_payload_and_the_call_works(watch, call, version):
 def test_options_that_open_other_ways_are_taken_from_a_syn(watch, call, version, kind):
     number = SYN_OPTIONS[kind]
     c = call(web(version))
-    c.connect(
-        payload=hello_of(EVIL_HOST),
-        options=bytes([number, 12]) + os.urandom(10) + MSS_1460,
-    )
-    syns = [
-        p for p in watch.at_gateway() if p.sport == c.source_port and p.flags == SYN
-    ]
+    c.connect(payload=hello_of(EVIL_HOST), options=bytes([number, 12]) + os.urandom(10) + MSS_1460)
+    syns = [p for p in watch.at_gateway() if p.sport == c.source_port and p.flags == SYN]
     assert len(syns) == 1 and not syns[0].payload
     assert syns[0].options[:12] == b"\1" * 12 and syns[0].options[12:16] == MSS_1460
     c.send(hello_of())
@@ -332,9 +294,7 @@ def test_options_that_open_other_ways_are_taken_from_a_syn(watch, call, version,
 
 
 @FAMILIES
-def test_a_join_of_a_further_mptcp_subflow_is_a_connection_of_its_own(
-    watch, call, version
-):
+def test_a_join_of_a_further_mptcp_subflow_is_a_connection_of_its_own(watch, call, version):
     c = call(web(version))
     c.connect(options=b"\x1e\x0c\x10\x01" + os.urandom(8) + MSS_1460)
     c.send(hello_of(EVIL_HOST))
@@ -346,14 +306,7 @@ def test_a_join_of_a_further_mptcp_subflow_is_a_connection_of_its_own(
 def test_a_wrong_acknowledgement_lets_nothing_undecided_leave(watch, call, version):
     data, c = hello_of(EVIL_HOST), call(web(version))
     c.connect()
-    for wrong in (
-        0,
-        1,
-        c.acknowledged - 1,
-        c.acknowledged + 1,
-        c.acknowledged + (1 << 31),
-        c.acknowledged + 100000,
-    ):
+    for wrong in (0, 1, c.acknowledged - 1, c.acknowledged + 1, c.acknowledged + (1 << 31), c.acknowledged + 100000):
         c.send(flags=ACK, ack=wrong)
         c.send(data, ack=wrong)
     assert c.answer() in ("alert unrecognized_name", "reset")
@@ -362,9 +315,7 @@ def test_a_wrong_acknowledgement_lets_nothing_undecided_leave(watch, call, versi
 
 
 @FAMILIES
-def test_after_a_hello_with_a_wrong_acknowledgement_its_repetition_is_served(
-    watch, call, version
-):
+def test_after_a_hello_with_a_wrong_acknowledgement_its_repetition_is_served(watch, call, version):
     for distance in (1, 100000, -1, 1 << 31):
         data, c = hello_of(), call(web(version))
         c.connect()
@@ -380,22 +331,16 @@ def test_the_urgent_mark_of_a_hello_is_taken_away(watch, call, version, host):
     data, c = hello_of(host), call(web(version))
     c.connect()
     c.send(data, flags=ACK | PSH | URG, urgent=10)
-    assert c.answer() == (
-        "server_hello" if host == SEED_HOST else "alert unrecognized_name"
-    )
+    assert c.answer() == ("server_hello" if host == SEED_HOST else "alert unrecognized_name")
     assert not [p for p in watch.at_gateway() if p.flags & URG]
     if host == SEED_HOST:
-        assert gate_calls.payload_at_gateway(watch, c.source, c.source_port).endswith(
-            data
-        )
+        assert gate_calls.payload_at_gateway(watch, c.source, c.source_port).endswith(data)
     else:
         nothing_of_it_left(watch, c, EVIL_HOST.encode())
 
 
 @FAMILIES
-@pytest.mark.parametrize(
-    "flags", [FIN | ACK, FIN | ACK | PSH, SYN | ACK, SYN | FIN, 0, PSH, URG | ACK]
-)
+@pytest.mark.parametrize("flags", [FIN | ACK, FIN | ACK | PSH, SYN | ACK, SYN | FIN, 0, PSH, URG | ACK])
 def test_no_flags_let_a_held_payload_pass(watch, call, version, flags):
     c = call(web(version))
     c.connect()
@@ -405,39 +350,23 @@ def test_no_flags_let_a_held_payload_pass(watch, call, version, flags):
 
 
 @FAMILIES
-def test_a_packet_of_another_shape_on_a_gated_tuple_goes_nowhere(
-    lab, origin, watch, call, version
-):
+def test_a_packet_of_another_shape_on_a_gated_tuple_goes_nowhere(lab, origin, watch, call, version):
     data, c = hello_of(ORIGIN_HOST), call(web(version), TLS_PORT)
     c.connect()
     c.send(data)
     with origin.accept("tls", data) as server:
         c.wait_acknowledged(len(data))
         segment = packets.tcp(
-            c.source,
-            c.address,
-            c.source_port,
-            c.port,
-            ACK | PSH,
-            c.first + len(data),
-            c.acknowledged,
-            b"smuggled",
+            c.source, c.address, c.source_port, c.port, ACK | PSH, c.first + len(data), c.acknowledged, b"smuggled"
         )
         raw = lab.pod("raw")
         if version == 4:
-            raw.send_packet(
-                packets.ip(c.source, c.address, TCP, segment, options=b"\x94\x04\0\0")
-            )
+            raw.send_packet(packets.ip(c.source, c.address, TCP, segment, options=b"\x94\x04\0\0"))
         else:
-            wrapped = {
-                "extension": bytes([TCP, 0, 1, 4, 0, 0, 0, 0]),
-                "first_header": 60,
-            }
+            wrapped = {"extension": bytes([TCP, 0, 1, 4, 0, 0, 0, 0]), "first_header": 60}
             raw.send_packet(packets.ip(c.source, c.address, TCP, segment, **wrapped))
         for cut, offset in ((segment[:24], 0), (segment[24:], 24), (segment, 0)):
-            raw.send_packet(
-                packets.ip(c.source, c.address, TCP, cut, 64, 7, offset == 0, offset)
-            )
+            raw.send_packet(packets.ip(c.source, c.address, TCP, cut, 64, 7, offset == 0, offset))
         raw.send_packet(packets.ip(c.source, c.address, TCP, segment), vlan=5)
         c.send(b"plain", len(data))
         assert receive_exactly(server, 5) == b"plain"
@@ -463,13 +392,9 @@ def fast_open(lab):
 @FAMILIES
 @pytest.mark.parametrize("how", ["sendto", "connect"])
 @pytest.mark.parametrize("host", [SEED_HOST, EVIL_HOST])
-def test_fast_open_puts_nothing_in_the_syn_and_the_call_goes_on(
-    lab, watch, fast_open, version, how, host
-):
+def test_fast_open_puts_nothing_in_the_syn_and_the_call_goes_on(lab, watch, fast_open, version, how, host):
     data = hello_of(host)
-    with lab.pod("a").open_socket(
-        socket.AF_INET if version == 4 else socket.AF_INET6
-    ) as sock:
+    with lab.pod("a").open_socket(socket.AF_INET if version == 4 else socket.AF_INET6) as sock:
         sock.settimeout(5)
         if how == "sendto":
             sock.sendto(data, FAST_OPEN, (web(version), 443))
@@ -477,16 +402,10 @@ def test_fast_open_puts_nothing_in_the_syn_and_the_call_goes_on(
             sock.setsockopt(socket.IPPROTO_TCP, FAST_OPEN_CONNECT, 1)
             sock.connect((web(version), 443))
             sock.sendall(data)
-        assert hello.answer(sock) == (
-            "server_hello" if host == SEED_HOST else "alert unrecognized_name"
-        )
+        assert hello.answer(sock) == ("server_hello" if host == SEED_HOST else "alert unrecognized_name")
         port = sock.getsockname()[1]
     syns = [p for p in watch.at_gateway() if p.sport == port and p.flags & SYN]
-    assert (
-        syns
-        and not any(p.payload for p in syns)
-        and not any(b"\x22\x02" in p.options for p in syns)
-    )
+    assert syns and not any(p.payload for p in syns) and not any(b"\x22\x02" in p.options for p in syns)
     if host == EVIL_HOST:
         watch.nothing_left()
 
@@ -499,14 +418,10 @@ def test_mptcp_is_made_plain_tcp(lab, watch, version, host):
         sock.settimeout(5)
         sock.connect((web(version), 443))
         sock.sendall(hello_of(host))
-        assert hello.answer(sock) == (
-            "server_hello" if host == SEED_HOST else "alert unrecognized_name"
-        )
+        assert hello.answer(sock) == ("server_hello" if host == SEED_HOST else "alert unrecognized_name")
         port = sock.getsockname()[1]
     syns = [p for p in watch.at_gateway() if p.sport == port and p.flags & SYN]
-    assert syns and not any(
-        b"\x1e\x04" in p.options or b"\x1e\x0c" in p.options for p in syns
-    )
+    assert syns and not any(b"\x1e\x04" in p.options or b"\x1e\x0c" in p.options for p in syns)
     if host == EVIL_HOST:
         watch.nothing_left()
 
@@ -515,9 +430,7 @@ def test_mptcp_is_made_plain_tcp(lab, watch, version, host):
 
 
 @FAMILIES
-def test_a_tuple_used_again_while_the_agent_thinks_gets_its_own_verdict(
-    lab, watch, call, version
-):
+def test_a_tuple_used_again_while_the_agent_thinks_gets_its_own_verdict(lab, watch, call, version):
     c, evil = call(web(version)), EVIL_HOST.encode()
     c.connect()
     again = RawCall(c.pod, c.address, c.port, c.source_port)
@@ -527,10 +440,7 @@ def test_a_tuple_used_again_while_the_agent_thinks_gets_its_own_verdict(
             c.reset()
             again.connect()
             again.send(hello_of(EVIL_HOST))
-        again.wait_for(
-            "the answer",
-            lambda p: p.payload[:1] == b"\x15" or p.flags & RST and p.acknowledgement,
-        )
+        again.wait_for("the answer", lambda p: p.payload[:1] == b"\x15" or p.flags & RST and p.acknowledgement)
         watch.record(event="deny", reason="host_not_registered", source=source(c))
     nothing_of_it_left(watch, c, evil)
     assert not [r for r in watch.records("gateway", event="open")]
@@ -542,22 +452,14 @@ def test_a_tuple_used_again_after_an_allowed_call_is_judged_anew(watch, call, ve
     c.connect()
     c.send(hello_of())
     assert c.answer() == "server_hello"
-    with RawCall(
-        c.pod, c.address, c.port, c.source_port, first=c.first + 100000
-    ) as again:
+    with RawCall(c.pod, c.address, c.port, c.source_port, first=c.first + 100000) as again:
         again.send_syn()
         # The gateway knows the tuple still, and asks back; RFC 5961 section 4.
         wait_for("an answer", again.seen)
         again.send(hello_of(EVIL_HOST))
         again.send(b"smuggled", 5000)
-        assert not watch.seen_outside(EVIL_HOST.encode()) and not watch.seen_outside(
-            b"smuggled"
-        )
-    assert not [
-        p
-        for p in watch.at_gateway()
-        if EVIL_HOST.encode() in p.payload or b"smuggled" in p.payload
-    ]
+        assert not watch.seen_outside(EVIL_HOST.encode()) and not watch.seen_outside(b"smuggled")
+    assert not [p for p in watch.at_gateway() if EVIL_HOST.encode() in p.payload or b"smuggled" in p.payload]
 
 
 # Resets and ends that nobody sent
@@ -575,31 +477,9 @@ def test_forged_resets_and_ends_end_nothing(lab, origin, watch, version):
             for distance in (100000, -100000, 1 << 31, -70000):
                 for flags in (RST, RST | ACK, FIN | ACK, SYN, SYN | ACK):
                     number = (expected[1] + distance) & 0xFFFFFFFF
-                    forge(
-                        lab,
-                        side,
-                        gateway(version),
-                        address,
-                        15443,
-                        port,
-                        flags,
-                        number,
-                        expected[0],
-                    )
-                    forge(
-                        lab,
-                        side,
-                        web(version),
-                        address,
-                        TLS_PORT,
-                        port,
-                        flags,
-                        number,
-                        expected[0],
-                    )
-        assert [
-            f for f in gate_calls.flows(lab) if f["source"] == ends.source
-        ], "the flow is there"
+                    forge(lab, side, gateway(version), address, 15443, port, flags, number, expected[0])
+                    forge(lab, side, web(version), address, TLS_PORT, port, flags, number, expected[0])
+        assert [f for f in gate_calls.flows(lab) if f["source"] == ends.source], "the flow is there"
         ends.talk()
         data = os.urandom(100000)
         ends.server.sendall(data)
@@ -617,11 +497,7 @@ def forge(lab, side, from_address, to_address, sport, dport, flags, seq, ack):
     namespace = lab.namespace(side)
     with inside(namespace), socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as sock:
         sock.bind((interface, 0))
-        sock.send(
-            packets.ethernet(
-                lab.mac(lab.node, theirs), lab.mac(namespace, interface), packet
-            )
-        )
+        sock.send(packets.ethernet(lab.mac(lab.node, theirs), lab.mac(namespace, interface), packet))
 
 
 @FAMILIES
@@ -630,29 +506,15 @@ def test_a_neighbour_does_not_speak_for_the_gateway(lab, origin, version):
     with origin.call("tls", version) as ends, lab.watch() as watch:
         ends.talk()
         address, port = ends.client.getsockname()[:2]
-        theirs = [p for p in watch.at_gateway() if p.dport == port and p.flags & ACK][
-            -1
-        ]
+        theirs = [p for p in watch.at_gateway() if p.dport == port and p.flags & ACK][-1]
         number = (theirs.sequence + len(theirs.payload)) & 0xFFFFFFFF
         for flags in (RST, RST | ACK, FIN | ACK, ACK | PSH):
-            forge(
-                lab,
-                "neighbour",
-                gateway(version),
-                address,
-                15443,
-                port,
-                flags,
-                number,
-                theirs.acknowledgement,
-            )
+            forge(lab, "neighbour", gateway(version), address, 15443, port, flags, number, theirs.acknowledgement)
         ends.talk()
 
 
 @FAMILIES
-def test_a_reset_of_the_pod_with_a_wrong_number_ends_nothing(
-    lab, origin, watch, call, version
-):
+def test_a_reset_of_the_pod_with_a_wrong_number_ends_nothing(lab, origin, watch, call, version):
     data, c = hello_of(ORIGIN_HOST), call(web(version), TLS_PORT)
     c.connect()
     c.send(data)
@@ -661,18 +523,14 @@ def test_a_reset_of_the_pod_with_a_wrong_number_ends_nothing(
         for distance in (-100000, 100000, 1 << 31, 70000):
             c.send(flags=RST, offset=len(data) + distance)
             c.send(flags=RST | ACK, offset=len(data) + distance)
-        assert not [
-            p for p in watch.at_gateway() if p.sport == c.source_port and p.flags & RST
-        ]
+        assert not [p for p in watch.at_gateway() if p.sport == c.source_port and p.flags & RST]
         c.send(b"goes on", len(data))
         assert receive_exactly(server, 7) == b"goes on"
         assert [f for f in gate_calls.flows(lab) if f["source"] == source(c)]
 
 
 @FAMILIES
-def test_a_bare_acknowledgement_ahead_of_its_data_takes_no_byte_from_the_record(
-    origin, watch, call, version
-):
+def test_a_bare_acknowledgement_ahead_of_its_data_takes_no_byte_from_the_record(origin, watch, call, version):
     data, c = hello_of(ORIGIN_HOST), call(web(version), TLS_PORT)
     c.connect()
     c.send(data)
@@ -683,9 +541,7 @@ def test_a_bare_acknowledgement_ahead_of_its_data_takes_no_byte_from_the_record(
         assert receive_exactly(server, 1000) == b"x" * 1000
         c.wait_acknowledged(len(data) + 1000)
         c.send(flags=RST, offset=len(data) + 1000)
-    assert (
-        watch.record(event="close", source=source(c))["bytes_sent"] == len(data) + 1000
-    )
+    assert watch.record(event="close", source=source(c))["bytes_sent"] == len(data) + 1000
 
 
 @FAMILIES
@@ -694,24 +550,12 @@ def test_forged_icmp_errors_end_nothing(lab, origin, version):
         ends.talk()
         address, port = ends.client.getsockname()[:2]
         last = [p for p in watch.at_gateway() if p.sport == port][-1]
-        for inner_to, inner_port in (
-            (gateway(version), 15443),
-            (web(version), TLS_PORT),
-        ):
+        for inner_to, inner_port in ((gateway(version), 15443), (web(version), TLS_PORT)):
             for sequence in (last.sequence, last.sequence + 5, 0):
                 inner = packets.ip(
-                    address,
-                    inner_to,
-                    TCP,
-                    packets.tcp(
-                        address, inner_to, port, inner_port, ACK, sequence & 0xFFFFFFFF
-                    ),
+                    address, inner_to, TCP, packets.tcp(address, inner_to, port, inner_port, ACK, sequence & 0xFFFFFFFF)
                 )
-                for kind, code in (
-                    ((3, 1), (3, 3), (3, 13))
-                    if version == 4
-                    else ((1, 0), (1, 4), (1, 1))
-                ):
+                for kind, code in ((3, 1), (3, 3), (3, 13)) if version == 4 else ((1, 0), (1, 4), (1, 1)):
                     send_error(lab, version, address, kind, code, inner)
         ends.talk()
 
@@ -719,24 +563,12 @@ def test_forged_icmp_errors_end_nothing(lab, origin, version):
 def send_error(lab, version, address, kind, code, inner):
     sender = "198.51.100.2" if version == 4 else "2001:db8:f:1::2"
     body = bytes([kind, code]) + bytes(6) + inner
-    before = (
-        b""
-        if version == 4
-        else packets._pseudo(sender, address, packets.ICMP6, len(body))
-    )
+    before = b"" if version == 4 else packets._pseudo(sender, address, packets.ICMP6, len(body))
     body = body[:2] + packets.checksum(before + body).to_bytes(2, "big") + body[4:]
     packet = packets.ip(sender, address, packets.icmp_of(address), body)
-    with inside(lab.namespace("outside")), socket.socket(
-        socket.AF_PACKET, socket.SOCK_RAW, 0
-    ) as sock:
+    with inside(lab.namespace("outside")), socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as sock:
         sock.bind(("node", 0))
-        sock.send(
-            packets.ethernet(
-                lab.mac(lab.node, "eth0"),
-                lab.mac(lab.namespace("outside"), "node"),
-                packet,
-            )
-        )
+        sock.send(packets.ethernet(lab.mac(lab.node, "eth0"), lab.mac(lab.namespace("outside"), "node"), packet))
 
 
 @FAMILIES
@@ -757,9 +589,7 @@ def test_a_flood_of_one_pod_does_not_stop_another(lab, call, version, what):
     flooding = threading.Thread(target=send)
     flooding.start()
     try:
-        wait_for(
-            "the flood", lambda: len(gate_calls.entries(lab, "flows")) > 1000, 20, 0.5
-        )
+        wait_for("the flood", lambda: len(gate_calls.entries(lab, "flows")) > 1000, 20, 0.5)
         for _ in range(20):
             start = time.monotonic()
             with lab.pod("a").connect(web(version), 443) as sock:

@@ -25,15 +25,11 @@ LIVE_WITHIN_S = 1.0
 def lab(bare_lab):
     lab = gate_calls.prepare(bare_lab)
     # Long enough for a restart, and for repetitions of what gets lost.
-    lab.agent.settings["limits"].update(
-        first_bytes_timeout_ms=8000, connect_timeout_ms=20000
-    )
+    lab.agent.settings["limits"].update(first_bytes_timeout_ms=8000, connect_timeout_ms=20000)
     lab.gateway.settings["limits"].update(first_bytes_timeout_ms=8000)
     # The gateway's policy stays, so that what the agent cuts is the agent's doing.
     shutil.copytree(lab.resources, lab.directory / "gateway-resources")
-    lab.gateway.settings["resources"] = {
-        "files": [str(lab.directory / "gateway-resources")]
-    }
+    lab.gateway.settings["resources"] = {"files": [str(lab.directory / "gateway-resources")]}
     return lab.start()
 
 
@@ -51,12 +47,7 @@ def dead_agent(lab):
     def kill(settled=False):
         lab.agent.kill()
         if settled:
-            wait_for(
-                "new calls to be refused",
-                lambda: is_refused(lab),
-                HEARTBEAT_LIMIT_S + 2,
-                0.05,
-            )
+            wait_for("new calls to be refused", lambda: is_refused(lab), HEARTBEAT_LIMIT_S + 2, 0.05)
 
     yield kill
     if not lab.agent.running():
@@ -78,9 +69,7 @@ def is_refused(lab):
 
 def one_record_of_each(watch, source, close_reason):
     closed = watch.record(event="close", source=source)
-    assert (
-        closed["close_reason"] == close_reason and closed["datapath"] == "gate"
-    ), closed
+    assert closed["close_reason"] == close_reason and closed["datapath"] == "gate", closed
     return closed
 
 
@@ -89,9 +78,7 @@ def one_record_of_each(watch, source, close_reason):
 
 @FAMILIES
 @KINDS
-def test_open_calls_go_on_while_the_agent_is_dead_and_afterwards(
-    lab, origin, watch, dead_agent, version, kind
-):
+def test_open_calls_go_on_while_the_agent_is_dead_and_afterwards(lab, origin, watch, dead_agent, version, kind):
     with origin.call(kind, version) as ends:
         opened = watch.record(event="open", source=ends.source)
         dead_agent(settled=True)
@@ -100,9 +87,7 @@ def test_open_calls_go_on_while_the_agent_is_dead_and_afterwards(
         lab.agent.start()
         ends.talk()
         listed = [f for f in gate_calls.flows(lab) if f["source"] == ends.source]
-        assert [f["id"] for f in listed] == [opened["id"]] and listed[0][
-            "datapath"
-        ] == "gate"
+        assert [f["id"] for f in listed] == [opened["id"]] and listed[0]["datapath"] == "gate"
     closed = one_record_of_each(watch, ends.source, "finished")
     assert closed["id"] == opened["id"] and closed["bytes_received"] == 6000 + MEBIBYTE
     assert len(watch.records(event="open", source=ends.source)) == 1
@@ -117,17 +102,9 @@ def exchange_some(ends):
 
 
 @FAMILIES
-def test_ends_while_the_agent_is_dead_are_recorded_once(
-    lab, origin, watch, dead_agent, version
-):
-    calls = {
-        reason: origin.call("tls", version)
-        for reason in ("finished", "client_reset", "upstream_reset")
-    }
-    opened = {
-        reason: watch.record(event="open", source=ends.source)["id"]
-        for reason, ends in calls.items()
-    }
+def test_ends_while_the_agent_is_dead_are_recorded_once(lab, origin, watch, dead_agent, version):
+    calls = {reason: origin.call("tls", version) for reason in ("finished", "client_reset", "upstream_reset")}
+    opened = {reason: watch.record(event="open", source=ends.source)["id"] for reason, ends in calls.items()}
     dead_agent()
     for ends in calls.values():
         ends.talk()
@@ -135,17 +112,9 @@ def test_ends_while_the_agent_is_dead_are_recorded_once(
     assert receive_all(calls["finished"].server) == b""
     calls["finished"].server.close()
     reset(calls["client_reset"].client)
-    wait_for(
-        "the server's reset",
-        lambda: has_ended(calls["client_reset"].server) == "reset",
-        2,
-    )
+    wait_for("the server's reset", lambda: has_ended(calls["client_reset"].server) == "reset", 2)
     reset(calls["upstream_reset"].server)
-    wait_for(
-        "the pod's reset",
-        lambda: has_ended(calls["upstream_reset"].client) == "reset",
-        2,
-    )
+    wait_for("the pod's reset", lambda: has_ended(calls["upstream_reset"].client) == "reset", 2)
     lab.agent.start()
     for reason, ends in calls.items():
         closed = one_record_of_each(watch, ends.source, reason)
@@ -159,9 +128,7 @@ def test_ends_while_the_agent_is_dead_are_recorded_once(
 
 
 @FAMILIES
-def test_a_hello_that_finds_no_agent_waits_for_the_next_one(
-    lab, watch, dead_agent, version
-):
+def test_a_hello_that_finds_no_agent_waits_for_the_next_one(lab, watch, dead_agent, version):
     with lab.pod("a").connect(web(version), 443) as sock:
         dead_agent()
         sock.sendall(hello_of())
@@ -173,25 +140,18 @@ def test_a_hello_that_finds_no_agent_waits_for_the_next_one(
 
 
 @FAMILIES
-def test_an_unregistered_hello_that_finds_no_agent_is_denied_by_the_next_one(
-    lab, watch, dead_agent, version
-):
+def test_an_unregistered_hello_that_finds_no_agent_is_denied_by_the_next_one(lab, watch, dead_agent, version):
     with lab.pod("a").connect(web(version), 443) as sock:
         dead_agent()
         sock.sendall(hello_of("evil.example"))
         lab.agent.start()
         assert hello.answer(sock) == "alert unrecognized_name"
-        assert (
-            watch.record(event="deny", source=name_of(sock))["reason"]
-            == "host_not_registered"
-        )
+        assert watch.record(event="deny", source=name_of(sock))["reason"] == "host_not_registered"
     watch.nothing_left()
 
 
 @FAMILIES
-def test_a_call_that_begins_while_the_agent_is_just_dead_is_served_by_the_next_one(
-    lab, watch, dead_agent, version
-):
+def test_a_call_that_begins_while_the_agent_is_just_dead_is_served_by_the_next_one(lab, watch, dead_agent, version):
     dead_agent()
     with lab.pod("a").connect(web(version), 443) as sock:
         sock.sendall(hello_of())
@@ -201,9 +161,7 @@ def test_a_call_that_begins_while_the_agent_is_just_dead_is_served_by_the_next_o
 
 
 @FAMILIES
-def test_without_an_agent_for_long_calls_are_refused_at_once(
-    lab, watch, dead_agent, version
-):
+def test_without_an_agent_for_long_calls_are_refused_at_once(lab, watch, dead_agent, version):
     with lab.pod("a").connect(web(version), 443) as sock:
         dead_agent(settled=True)
         for _ in range(20):
@@ -223,16 +181,12 @@ def test_without_an_agent_for_long_calls_are_refused_at_once(
 
 
 @FAMILIES
-def test_an_agent_that_hung_for_long_lets_nothing_pass_that_was_refused_meanwhile(
-    lab, watch, version
-):
+def test_an_agent_that_hung_for_long_lets_nothing_pass_that_was_refused_meanwhile(lab, watch, version):
     with lab.pod("a").connect(web(version), 443) as sock:
         with gate_calls.stopped_agent(lab):
             sock.sendall(hello_of())
             with pytest.raises(ConnectionResetError):
-                receive_all(
-                    sock
-                )  # its repetition is answered, when the agent has been silent for too long
+                receive_all(sock)  # its repetition is answered, when the agent has been silent for too long
             assert is_refused(lab)
         source = name_of(sock)
     wait_for("calls to be served", lambda: not is_refused(lab), 5, 0.05)
@@ -242,16 +196,12 @@ def test_an_agent_that_hung_for_long_lets_nothing_pass_that_was_refused_meanwhil
 
 
 @KINDS
-def test_a_transfer_survives_an_agent_that_is_killed_again_and_again(
-    lab, origin, watch, dead_agent, kind
-):
+def test_a_transfer_survives_an_agent_that_is_killed_again_and_again(lab, origin, watch, dead_agent, kind):
     with origin.call(kind) as ends:
         for sock in (ends.client, ends.server):
             sock.settimeout(30)
         transfer = concurrent.futures.ThreadPoolExecutor(1)
-        done = transfer.submit(
-            gate_calls.exchange, ends.client, ends.server, 256 * MEBIBYTE, kind
-        )
+        done = transfer.submit(gate_calls.exchange, ends.client, ends.server, 256 * MEBIBYTE, kind)
         rounds = 0
         while rounds < 3 or not done.done():
             dead_agent()
@@ -267,9 +217,7 @@ def served_of(answers):
     return sum(found == "server_hello" for _, found, _ in answers)
 
 
-def test_new_calls_under_an_agent_that_is_killed_again_and_again_are_served_or_refused(
-    lab, watch, dead_agent
-):
+def test_new_calls_under_an_agent_that_is_killed_again_and_again_are_served_or_refused(lab, watch, dead_agent):
     """None hangs, none of an unregistered host gets out, and what was served is in the log."""
     stop, answers = threading.Event(), []
 
@@ -278,9 +226,7 @@ def test_new_calls_under_an_agent_that_is_killed_again_and_again_are_served_or_r
             try:
                 with lab.pod("a").connect(web(4), 443) as sock:
                     sock.sendall(hello_of(name))
-                    answers.append(
-                        (name, hello.answer(sock, timeout_s=15), name_of(sock))
-                    )
+                    answers.append((name, hello.answer(sock, timeout_s=15), name_of(sock)))
             except (ConnectionRefusedError, ConnectionResetError, BrokenPipeError):
                 answers.append((name, "refused", None))
             time.sleep(0.005)  # a pace, not a wait
@@ -295,11 +241,7 @@ def test_new_calls_under_an_agent_that_is_killed_again_and_again_are_served_or_r
     for number in range(5):
         dead_agent()
         lab.agent.start()
-        wait_for(
-            "calls to be served",
-            lambda n=number: served_of(answers) >= 30 * (n + 1),
-            15,
-        )
+        wait_for("calls to be served", lambda n=number: served_of(answers) >= 30 * (n + 1), 15)
     stop.set()
     for thread in knocking:
         thread.join(30)
@@ -319,9 +261,7 @@ def test_new_calls_under_an_agent_that_is_killed_again_and_again_are_served_or_r
 
 
 def test_when_the_gateway_dies_its_calls_end_at_once(lab, origin, watch):
-    calls = [
-        origin.call(kind, version) for kind in ("tls", "opaque") for version in (4, 6)
-    ]
+    calls = [origin.call(kind, version) for kind in ("tls", "opaque") for version in (4, 6)]
     lab.gateway.kill()
     try:
         for ends in calls:
@@ -348,9 +288,7 @@ def test_a_silent_call_ends_and_one_that_is_used_does_not(lab, origin, watch):
 
             wait_for("the silent one to end", is_over, 8, 0.2)
             wait_for("the server to hear it", lambda: has_ended(silent.server), 2)
-            assert (
-                one_record_of_each(watch, silent.source, "idle")["duration_ms"] >= 2000
-            )
+            assert one_record_of_each(watch, silent.source, "idle")["duration_ms"] >= 2000
             used.talk()
     finally:
         lab.agent.settings["limits"] = limits
@@ -366,38 +304,27 @@ def follow(lab, text):
     fresh = lab.resources / "gate.yaml.new"
     fresh.write_text(text)
     fresh.rename(lab.resources / "gate.yaml")
-    wait_for(
-        "the agent to follow",
-        lambda: lab.agent.status()["policy"]["generation"] > generation,
-    )
+    wait_for("the agent to follow", lambda: lab.agent.status()["policy"]["generation"] > generation)
 
 
 def without(kind):
     """The services of gate_calls but one."""
     name = "name: origin" if kind == "tls" else "name: opaque"
-    return "---".join(
-        part for part in gate_calls.RESOURCES.split("---") if name not in part
-    )
+    return "---".join(part for part in gate_calls.RESOURCES.split("---") if name not in part)
 
 
 @FAMILIES
 @KINDS
-def test_calls_of_a_removed_service_are_cut_at_both_ends_and_no_others(
-    lab, origin, watch, version, kind
-):
+def test_calls_of_a_removed_service_are_cut_at_both_ends_and_no_others(lab, origin, watch, version, kind):
     other_kind = "opaque" if kind == "tls" else "tls"
-    with origin.call(kind, version) as doomed, origin.call(
-        other_kind, version
-    ) as other:
+    with origin.call(kind, version) as doomed, origin.call(other_kind, version) as other:
         for ends in (doomed, other):
             ends.talk()
         start = time.monotonic()
         follow(lab, without(kind))
         try:
             wait_for("the pod's reset", lambda: has_ended(doomed.client) == "reset", 5)
-            wait_for(
-                "the server's reset", lambda: has_ended(doomed.server) == "reset", 5
-            )
+            wait_for("the server's reset", lambda: has_ended(doomed.server) == "reset", 5)
             assert time.monotonic() - start < LIVE_WITHIN_S
             closed = one_record_of_each(watch, doomed.source, "policy_changed")
             assert closed["bytes_received"] == 3000
@@ -409,18 +336,14 @@ def test_calls_of_a_removed_service_are_cut_at_both_ends_and_no_others(
     assert len(watch.records(event="close", source=doomed.source)) == 1
 
 
-def test_a_policy_change_while_the_agent_is_dead_cuts_when_it_is_back(
-    lab, origin, watch, dead_agent
-):
+def test_a_policy_change_while_the_agent_is_dead_cuts_when_it_is_back(lab, origin, watch, dead_agent):
     with origin.call("tls") as doomed, origin.call("opaque") as other:
         dead_agent()
         (lab.resources / "gate.yaml").write_text(without("tls"))
         try:
             lab.agent.start()
             wait_for("the pod's reset", lambda: has_ended(doomed.client) == "reset", 2)
-            wait_for(
-                "the server's reset", lambda: has_ended(doomed.server) == "reset", 2
-            )
+            wait_for("the server's reset", lambda: has_ended(doomed.server) == "reset", 2)
             one_record_of_each(watch, doomed.source, "policy_changed")
             other.talk()
         finally:
@@ -442,12 +365,10 @@ def test_two_thousand_calls_are_answered_and_nothing_is_kept(lab, watch):
         answers = list(many.map(call, range(calls)))
     assert answers == ["server_hello"] * calls
     gate_calls.nothing_kept(lab)
-    told = {
-        event: [r["id"] for r in watch.records(event=event, datapath="gate")]
-        for event in ("open", "close")
-    }
-    assert len(told["open"]) == calls and sorted(told["open"]) == sorted(told["close"])
-    assert len(set(told["open"])) == calls
+    opened = [r["id"] for r in watch.records(event="open", datapath="gate")]
+    # Calls of before may have ended since.
+    closed = [r["id"] for r in watch.records(event="close", datapath="gate") if r["id"] in set(opened)]
+    assert len(set(opened)) == len(opened) == calls and sorted(closed) == sorted(opened)
 
 
 LOSSY = """
@@ -476,9 +397,7 @@ def lost_packets(lab):
 
 
 @FAMILIES
-def test_where_packets_get_lost_every_call_is_answered_and_no_byte_is_wrong(
-    lab, origin, lossy, version
-):
+def test_where_packets_get_lost_every_call_is_answered_and_no_byte_is_wrong(lab, origin, lossy, version):
     def call(number):
         data = hello_of(ORIGIN_HOST, pad_bytes=number % 4 * 900)
         with origin.connect("tls", version, timeout_s=30) as client:
@@ -491,9 +410,9 @@ def test_where_packets_get_lost_every_call_is_answered_and_no_byte_is_wrong(
             server.sendall(hashlib.sha256(receive_all(server)).hexdigest().encode())
 
     calls, at_once = 300, 64
-    with concurrent.futures.ThreadPoolExecutor(
+    with concurrent.futures.ThreadPoolExecutor(at_once) as many, concurrent.futures.ThreadPoolExecutor(
         at_once
-    ) as many, concurrent.futures.ThreadPoolExecutor(at_once) as all_of:
+    ) as all_of:
         served = all_of.map(serve, range(calls))
         answers = list(many.map(call, range(calls)))
         assert len(list(served)) == calls
@@ -504,18 +423,13 @@ def test_where_packets_get_lost_every_call_is_answered_and_no_byte_is_wrong(
 
 @FAMILIES
 @KINDS
-def test_where_packets_get_lost_a_transfer_arrives_whole(
-    origin, watch, lossy, version, kind
-):
+def test_where_packets_get_lost_a_transfer_arrives_whole(origin, watch, lossy, version, kind):
     with origin.call(kind, version) as ends:
         for sock in (ends.client, ends.server):
             sock.settimeout(30)
         gate_calls.exchange(ends.client, ends.server, 4 * MEBIBYTE, f"{version} {kind}")
     closed = watch.record(event="close", source=ends.source, timeout_s=10)
-    assert (
-        closed["bytes_received"] == 4 * MEBIBYTE
-        and closed["close_reason"] == "finished"
-    )
+    assert closed["bytes_received"] == 4 * MEBIBYTE and closed["close_reason"] == "finished"
 
 
 def test_what_ends_in_every_way_leaves_nothing(lab, origin):

@@ -19,9 +19,7 @@ HELD_US = 20_000_000  # longer than any of it takes: who is held here is killed
 @pytest.fixture(scope="module")
 def lab(bare_lab):
     lab = gate_calls.prepare(bare_lab)
-    lab.agent.settings["limits"].update(
-        first_bytes_timeout_ms=8000, connect_timeout_ms=20000
-    )
+    lab.agent.settings["limits"].update(first_bytes_timeout_ms=8000, connect_timeout_ms=20000)
     return lab.start()
 
 
@@ -57,9 +55,7 @@ def killed_at_the_log(lab):
         ]
         tracer = subprocess.Popen(argv, stdin=subprocess.DEVNULL)
         try:
-            wait_for(
-                "strace to hold the agent", lambda: is_traced(lab.agent.pid), 10, 0.02
-            )
+            wait_for("strace to hold the agent", lambda: is_traced(lab.agent.pid), 10, 0.02)
             yield
         finally:
             lab.agent.send_signal(signal.SIGKILL)
@@ -79,10 +75,7 @@ def is_traced(pid):
 
 
 def states(lab):
-    return [
-        entry["formatted"]["value"]["state"] & 0xFF
-        for entry in gate_calls.entries(lab, "flows")
-    ]
+    return [entry["formatted"]["value"]["state"] & 0xFF for entry in gate_calls.entries(lab, "flows")]
 
 
 def one_of_each(watch, source):
@@ -94,9 +87,7 @@ def one_of_each(watch, source):
 
 
 @VERSIONS
-def test_killed_between_the_open_record_and_the_verdict(
-    lab, watch, killed_at_the_log, version
-):
+def test_killed_between_the_open_record_and_the_verdict(lab, watch, killed_at_the_log, version):
     with lab.pod("a").connect(web(version), 443) as sock:
         source = name_of(sock)
         with killed_at_the_log("exit"):
@@ -110,9 +101,7 @@ def test_killed_between_the_open_record_and_the_verdict(
 
 
 @VERSIONS
-def test_killed_between_the_open_record_and_the_verdict_of_a_call_that_leaves(
-    lab, watch, killed_at_the_log, version
-):
+def test_killed_between_the_open_record_and_the_verdict_of_a_call_that_leaves(lab, watch, killed_at_the_log, version):
     with lab.pod("a").connect(web(version), 443) as sock:
         source = name_of(sock)
         with killed_at_the_log("exit"):
@@ -139,9 +128,7 @@ def test_killed_before_the_open_record(lab, watch, killed_at_the_log, version):
 
 @VERSIONS
 @pytest.mark.parametrize("moment", ["enter", "exit"])
-def test_killed_about_the_close_record(
-    lab, origin, watch, killed_at_the_log, version, moment
-):
+def test_killed_about_the_close_record(lab, origin, watch, killed_at_the_log, version, moment):
     ends = origin.call("tls", version)
     watch.record(event="open", source=ends.source)
     with killed_at_the_log(moment):
@@ -160,9 +147,7 @@ def test_killed_about_the_close_record(
 
 @VERSIONS
 @pytest.mark.parametrize("moment", ["enter", "exit"])
-def test_killed_about_the_record_of_a_denial(
-    lab, watch, killed_at_the_log, version, moment
-):
+def test_killed_about_the_record_of_a_denial(lab, watch, killed_at_the_log, version, moment):
     with lab.pod("a").connect(web(version), 443) as sock:
         source = name_of(sock)
         with killed_at_the_log(moment):
@@ -173,10 +158,7 @@ def test_killed_about_the_record_of_a_denial(
             else:
                 assert not watch.records(source=source)
         denied = watch.record(event="deny", source=source)
-        assert (
-            denied["reason"] == "host_not_registered"
-            and denied["sni"] == "evil.example"
-        )
+        assert denied["reason"] == "host_not_registered" and denied["sni"] == "evil.example"
         wait_for("the pod to hear it", lambda: has_ended(sock), 8)
     gate_calls.nothing_kept(lab)
     assert len(watch.records(source=source)) == 1
@@ -191,10 +173,6 @@ def test_what_a_removed_pod_had_open_ends(lab, origin, watch):
     ends.talk()
     lab.remove_pod("c")
     closed = watch.record(event="close", source=ends.source)
-    assert (
-        closed["pod"]["name"] == "c"
-        and closed["close_reason"] == "pod_gone"
-        and closed["bytes_received"] == 3000
-    )
+    assert closed["pod"]["name"] == "c" and closed["close_reason"] == "pod_gone" and closed["bytes_received"] == 3000
     gate_calls.nothing_kept(lab)
     ends.close()

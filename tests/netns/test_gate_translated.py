@@ -33,10 +33,7 @@ table inet services {{
 @pytest.fixture(scope="module")
 def lab(bare_lab):
     lab = gate_calls.prepare(bare_lab)
-    lab.agent.settings["egress"]["gateways"][0]["addresses"] = [
-        f"{CLUSTER4}:15443",
-        f"[{CLUSTER6}]:15443",
-    ]
+    lab.agent.settings["egress"]["gateways"][0]["addresses"] = [f"{CLUSTER4}:15443", f"[{CLUSTER6}]:15443"]
     for listen in lab.gateway.settings["gateway"]["listen"]:
         if listen["transport"] == "proxy":
             listen["translated"] = True
@@ -58,18 +55,12 @@ def tracked(lab, state="ESTABLISHED"):
     found = []
     for family in ("ipv4", "ipv6"):
         listed = lab.on_node("conntrack", "-L", "-f", family, "-p", "tcp").stdout
-        found += [
-            line
-            for line in listed.splitlines()
-            if state in line and re.search(r"dport=15443\b", line)
-        ]
+        found += [line for line in listed.splitlines() if state in line and re.search(r"dport=15443\b", line)]
     return found
 
 
 def none_established(lab):
-    wait_for(
-        "no connection to be held for established", lambda: not tracked(lab), 5, 0.1
-    )
+    wait_for("no connection to be held for established", lambda: not tracked(lab), 5, 0.1)
 
 
 @FAMILIES
@@ -82,9 +73,7 @@ def test_a_call_behind_a_cluster_address_is_served(lab, watch, version):
     cluster = CLUSTER4 if version == 4 else f"[{CLUSTER6}]"
     assert opened["datapath"] == "gate" and opened["gateway"] == f"{cluster}:15443"
     syns = {(p.source, p.destination) for p in watch.at_gateway() if p.flags == 2}
-    assert syns == {
-        (NODE4, GATEWAY4) if version == 4 else (NODE6, GATEWAY6)
-    }, "both translations were at work"
+    assert syns == {(NODE4, GATEWAY4) if version == 4 else (NODE6, GATEWAY6)}, "both translations were at work"
     assert not watch.leaks()
     none_established(lab)
 
@@ -95,14 +84,9 @@ def test_bytes_arrive_whole_both_ways(lab, origin, watch, version, kind):
     with origin.call(kind, version) as ends:
         for sock in (ends.client, ends.server):
             sock.settimeout(30)
-        gate_calls.exchange(
-            ends.client, ends.server, 32 * MEBIBYTE, f"{version} {kind}"
-        )
+        gate_calls.exchange(ends.client, ends.server, 32 * MEBIBYTE, f"{version} {kind}")
     closed = watch.record(event="close", source=ends.source)
-    assert (
-        closed["close_reason"] == "finished"
-        and closed["bytes_received"] == 32 * MEBIBYTE
-    )
+    assert closed["close_reason"] == "finished" and closed["bytes_received"] == 32 * MEBIBYTE
     none_established(lab)
 
 
@@ -113,20 +97,14 @@ def test_no_end_leaves_a_connection_established(lab, origin, watch, version):
     calls = [origin.call(kind, version) for kind in ("tls", "opaque") for _ in range(4)]
     for ends in calls:
         ends.talk()
-    for ends, how in zip(
-        calls, ("server", "client", "pods reset", "servers reset") * 2
-    ):
+    for ends, how in zip(calls, ("server", "client", "pods reset", "servers reset") * 2):
         if how == "pods reset":
             reset(ends.client)
         elif how == "servers reset":
             reset(ends.server)
             wait_for("the reset", lambda: has_ended(ends.client) == "reset", 2)
         else:
-            one, other = (
-                (ends.server, ends.client)
-                if how == "server"
-                else (ends.client, ends.server)
-            )
+            one, other = (ends.server, ends.client) if how == "server" else (ends.client, ends.server)
             one.close()
             assert receive_all(other) == b""
         ends.close()

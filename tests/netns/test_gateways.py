@@ -33,13 +33,9 @@ def use(lab):
 
     def change(*addresses, failures=3, ejection_ms=60000, **limits):
         egress = lab.agent.settings["egress"]
-        egress["gateways"] = [
-            {**egress["gateways"][0], "addresses": [f"{a}:{PORT}" for a in addresses]}
-        ]
+        egress["gateways"] = [{**egress["gateways"][0], "addresses": [f"{a}:{PORT}" for a in addresses]}]
         egress["health"] = {"failures": failures, "ejection_ms": ejection_ms}
-        lab.agent.settings["limits"].update(
-            connect_timeout_ms=CONNECT_TIMEOUT_MS, **limits
-        )
+        lab.agent.settings["limits"].update(connect_timeout_ms=CONNECT_TIMEOUT_MS, **limits)
         lab.agent.restart()
 
     yield change
@@ -84,13 +80,9 @@ def test_calls_go_on_to_the_next_address(lab, watch, use, dead):
     use(dead, GATEWAY4, failures=1000)
     for _ in range(6):
         call(lab)
-    wait_for(
-        "the records", lambda: len(watch.records(event="open", sni=SEED_HOST)) == 6
-    )
+    wait_for("the records", lambda: len(watch.records(event="open", sni=SEED_HOST)) == 6)
     assert {r["gateway"] for r in watch.records(event="open")} == {f"{GATEWAY4}:{PORT}"}
-    assert (
-        len({p.sport for p in syns_to(watch, dead)}) == 3
-    ), "every other call began with it"
+    assert len({p.sport for p in syns_to(watch, dead)}) == 3, "every other call began with it"
     assert not watch.records(event="deny", protocol="tls") and not watch.leaks()
 
 
@@ -108,10 +100,7 @@ def test_a_dead_address_is_left_out_and_status_says_so(lab, watch, use, dead):
     shown = status(lab)
     line = next(line for line in shown.stdout.splitlines() if f"{dead}:{PORT}" in line)
     assert shown.returncode == 1
-    assert (
-        f"gateway {GATEWAY_NAME}: {dead}:{PORT} does not answer (3 dials in a row failed; tried again in "
-        in line
-    )
+    assert f"gateway {GATEWAY_NAME}: {dead}:{PORT} does not answer (3 dials in a row failed; tried again in " in line
     assert "denied" not in line, "the other address answers"
     with lab.watch() as after:
         for _ in range(10):
@@ -154,15 +143,10 @@ def test_without_a_living_address_the_call_is_refused_at_once(lab, watch, use):
         for _ in range(3):  # left out or not
             assert refused(lab) < REFUSED_WITHIN_MS
         done = lab.pod("a").curl("http://plain.example/")
-        assert (
-            "gateway_unreachable" in done.out and done.milliseconds < REFUSED_WITHIN_MS
-        ), done
+        assert "gateway_unreachable" in done.out and done.milliseconds < REFUSED_WITHIN_MS, done
         denied = watch.record(event="deny", destination=f"{WEB}:443")
         assert denied["reason"] == "gateway_unreachable"
-        assert (
-            f"{REFUSING4}:{PORT}" in denied["detail"]
-            or f"{GATEWAY4}:{PORT}" in denied["detail"]
-        )
+        assert f"{REFUSING4}:{PORT}" in denied["detail"] or f"{GATEWAY4}:{PORT}" in denied["detail"]
         assert "no address of it does: calls by it are denied" in status(lab).stdout
         watch.nothing_left()
     finally:
@@ -176,13 +160,8 @@ def test_addresses_that_never_answer_cost_a_bounded_time(lab, watch, use):
     for address in silent:
         lab.lead_to_gateway_host(address)
     use(*silent, failures=1000)
-    assert (
-        refused(lab) < 3 * CONNECT_TIMEOUT_MS + REFUSED_WITHIN_MS
-    ), "three addresses are tried, however many there are"
-    assert (
-        watch.record(event="deny", destination=f"{WEB}:443")["reason"]
-        == "gateway_unreachable"
-    )
+    assert refused(lab) < 3 * CONNECT_TIMEOUT_MS + REFUSED_WITHIN_MS, "three addresses are tried, however many there are"
+    assert watch.record(event="deny", destination=f"{WEB}:443")["reason"] == "gateway_unreachable"
     assert len({p.destination for p in watch.at_gateway() if is_syn(p)}) == 3
     watch.nothing_left()
 
@@ -198,9 +177,7 @@ def test_a_gateway_that_accepts_and_stays_silent_ends_the_call(lab, watch, use):
         sock.sendall(hello.records(hello.client_hello([SEED_HOST])))
         assert hello.answer(sock) in ("reset", "closed")
         took = hello.milliseconds_since(start)
-    assert (
-        1000 <= took < 5000
-    ), "the limit is 1000 ms, and is looked at about once a second"
+    assert 1000 <= took < 5000, "the limit is 1000 ms, and is looked at about once a second"
     closed = watch.record(event="close", sni=SEED_HOST)
     assert closed["close_reason"] == "no_answer" and "bytes_received" not in closed
     watch.nothing_left()
@@ -234,32 +211,22 @@ def test_a_gateway_that_is_ended_lets_a_download_finish(lab, watch, gateway_limi
         lab.gateway.send_signal(signal.SIGTERM)
         wait_for("new calls to be refused", lambda: is_refused(lab))
         assert lab.gateway.running(), "it waits for the download"
-        assert (
-            watch.record(event="deny", destination=f"{WEB}:443")["reason"]
-            == "gateway_unreachable"
-        )
+        assert watch.record(event="deny", destination=f"{WEB}:443")["reason"] == "gateway_unreachable"
         assert len(receive_exactly(sock, size - MEBIBYTE)) == size - MEBIBYTE
         assert receive_all(sock) == b""
     closed = watch.record("gateway", event="close", protocol="tcp")
-    assert (
-        closed["close_reason"] == "finished" and closed["bytes_received"] == size + 22
-    )
+    assert closed["close_reason"] == "finished" and closed["bytes_received"] == size + 22
     wait_for("the gateway to end", lambda: not lab.gateway.running())
     assert lab.gateway.stop() == 0
 
 
-def test_a_gateway_that_is_ended_cuts_what_does_not_finish_in_time(
-    lab, watch, gateway_limits
-):
+def test_a_gateway_that_is_ended_cuts_what_does_not_finish_in_time(lab, watch, gateway_limits):
     gateway_limits(drain_timeout_ms=500)
     with lab.pod("a").connect(DATABASE, 5432) as sock:
         assert receive_exactly(sock, 22)
         lab.gateway.send_signal(signal.SIGTERM)
         with pytest.raises(ConnectionResetError):
             receive_all(sock)
-    assert (
-        watch.record("gateway", event="close", protocol="tcp")["close_reason"]
-        == "draining"
-    )
+    assert watch.record("gateway", event="close", protocol="tcp")["close_reason"] == "draining"
     wait_for("the gateway to end", lambda: not lab.gateway.running())
     assert lab.gateway.stop() == 0

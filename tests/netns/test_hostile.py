@@ -21,23 +21,14 @@ from pod import REFUSED_WITHIN_MS
 SEED_HOST = "api.external-service.com"
 GOOD_HOST, GOOD_ADDRESS = "four.partner.example", "203.0.113.11"
 PORT = 15443
-SECOND4, REPLICA4 = (
-    "10.2.0.3",
-    "10.2.0.4",
-)  # another listener of the gateway, and another gateway of the same name
+SECOND4, REPLICA4 = "10.2.0.3", "10.2.0.4"  # another listener of the gateway, and another gateway of the same name
 NODE, KEY = "lab-agent", "5e" * 32
 STRANGER, STRANGERS_KEY = "other-node", "07" * 32
 NEW_KEY, UNKNOWN_KEY = "a1" * 32, "ab" * 32
 HEADER_AGE_MS = 10000
-HEADER_TIMEOUT_MS = (
-    2 * 1500
-)  # the pod behind a header has its own first_bytes_timeout before it is sent
+HEADER_TIMEOUT_MS = 2 * 1500  # the pod behind a header has its own first_bytes_timeout before it is sent
 LOOKUP_TIMEOUT_MS = 2000
-CONNECT_TIMEOUT_MS, ATTEMPT_DELAY_MS, MAX_DIALS = (
-    1500,
-    250,
-    6,
-)  # of the addresses of one name
+CONNECT_TIMEOUT_MS, ATTEMPT_DELAY_MS, MAX_DIALS = 1500, 250, 6  # of the addresses of one name
 MAX_MEMORY_KIB = 32 * 1024
 
 # Names that resolve to where no host of the outside can be.
@@ -70,9 +61,7 @@ ANSWERING, SILENT = "2001:db8:7:", "2001:db8:8:"
 MANY = {
     "many-answer.hostile.example": [f"{ANSWERING}:{i:x}" for i in range(1, 1001)],
     "many-silent.hostile.example": [f"{SILENT}:{i:x}" for i in range(1, 1001)],
-    "many-inside.hostile.example": [
-        f"10.{i // 250}.77.{i % 250 + 1}" for i in range(1000)
-    ],
+    "many-inside.hostile.example": [f"10.{i // 250}.77.{i % 250 + 1}" for i in range(1000)],
 }
 RESOURCES = f"""
 apiVersion: networking.istio.io/v1
@@ -107,21 +96,15 @@ spec:
   - {{number: 443, name: tls, protocol: TLS}}
   resolution: DNS
 """
-_memory_kib = (
-    []
-)  # of the gateway: what it had at first, then the most that each process of it ever had
+_memory_kib = []  # of the gateway: what it had at first, then the most that each process of it ever had
 
 
 @pytest.fixture(scope="module")
 def lab(bare_lab):
     lab = bare_lab
     lab.add_gateway_address(SECOND4)
-    lab.gateway.settings["gateway"]["listen"].append(
-        {"address": f"{SECOND4}:{PORT}", "transport": "proxy"}
-    )
-    lab.add_gateway(
-        "replica", REPLICA4, GATEWAY_NAME, {"istio": "egressgateway"}
-    ).start()
+    lab.gateway.settings["gateway"]["listen"].append({"address": f"{SECOND4}:{PORT}", "transport": "proxy"})
+    lab.add_gateway("replica", REPLICA4, GATEWAY_NAME, {"istio": "egressgateway"}).start()
     lab.write_node_key(STRANGER, STRANGERS_KEY, addresses=("10.9.0.0/24",))
     (lab.resources / "hostile.yaml").write_text(RESOURCES)
     for prefix in (f"{LISTED}/32", f"{ANSWERING}:/64"):
@@ -220,9 +203,7 @@ def refused(lab, watch, sock, detail, role="gateway"):
     """The connection is denied for this; a pod's call goes on, and is all that leaves."""
     call(lab)
     denied = watch.record(role, event="deny", source=name_of(sock))
-    assert denied["reason"] == "gateway_denied" and re.search(
-        detail, denied["detail"]
-    ), denied
+    assert denied["reason"] == "gateway_denied" and re.search(detail, denied["detail"]), denied
     assert "pod" not in denied, "what such a header says is not believed"
     watch.only_gateway_left(GOOD_ADDRESS)
 
@@ -237,11 +218,7 @@ def test_a_true_header_is_believed(lab, watch, address):
     with lab.connect_from_node(address, PORT) as sock:
         assert accepted(sock, header(sock))
     opened = watch.record("gateway", event="open", sni=SEED_HOST)
-    assert opened["pod"] == {
-        "namespace": "my-namespace",
-        "name": "a",
-        "service_account": "a-account",
-    }
+    assert opened["pod"] == {"namespace": "my-namespace", "name": "a", "service_account": "a-account"}
     assert opened["source"] == "10.1.0.10:40000"
 
 
@@ -255,24 +232,12 @@ def twice(name):
 
 FALSE = {
     "no-header": (lambda s: b"", "no PROXY header"),
-    "version-1": (
-        lambda s: b"PROXY TCP4 10.1.0.10 203.0.113.10 40000 443\r\n",
-        "no PROXY header",
-    ),
-    "http": (
-        lambda s: b"GET / HTTP/1.1\r\nHost: api.external-service.com\r\n\r\n",
-        "no PROXY header",
-    ),
+    "version-1": (lambda s: b"PROXY TCP4 10.1.0.10 203.0.113.10 40000 443\r\n", "no PROXY header"),
+    "http": (lambda s: b"GET / HTTP/1.1\r\nHost: api.external-service.com\r\n\r\n", "no PROXY header"),
     "unsigned": (lambda s: header(s, key=None), "the header is not signed"),
     "no-node": (lambda s: header(s, node=None), 'no keys are known of node ""'),
-    "unknown-node": (
-        lambda s: header(s, node="nobody"),
-        'no keys are known of node "nobody"',
-    ),
-    "unknown-key": (
-        lambda s: header(s, key=UNKNOWN_KEY),
-        f"signed with a key that node {NODE} does not have",
-    ),
+    "unknown-node": (lambda s: header(s, node="nobody"), 'no keys are known of node "nobody"'),
+    "unknown-key": (lambda s: header(s, key=UNKNOWN_KEY), f"signed with a key that node {NODE} does not have"),
     "key-of-another-node": (
         lambda s: header(s, key=STRANGERS_KEY),
         f"signed with a key that node {NODE} does not have",
@@ -281,26 +246,14 @@ FALSE = {
         lambda s: header(s, key=UNKNOWN_KEY, claimed_key=KEY),
         f"the signature is not node {NODE}'s",
     ),
-    "pod-of-nobody": (
-        lambda s: header(s, source=("10.9.9.9", 1)),
-        f"10.9.9.9 is not in the ranges of node {NODE}",
-    ),
+    "pod-of-nobody": (lambda s: header(s, source=("10.9.9.9", 1)), f"10.9.9.9 is not in the ranges of node {NODE}"),
     "pod-of-another-node": (
         lambda s: header(s, node=STRANGER, key=STRANGERS_KEY),
         f"10.1.0.10 is not in the ranges of node {STRANGER}",
     ),
-    "for-another-gateway": (
-        lambda s: header(s, gateway="other.gateway"),
-        "the header is for gateway other.gateway",
-    ),
-    "for-no-gateway": (
-        lambda s: header(s, gateway=None),
-        "does not say for which gateway it is",
-    ),
-    "from-nowhere": (
-        lambda s: header(s, hop_source=None),
-        "does not say from which address it comes",
-    ),
+    "for-another-gateway": (lambda s: header(s, gateway="other.gateway"), "the header is for gateway other.gateway"),
+    "for-no-gateway": (lambda s: header(s, gateway=None), "does not say for which gateway it is"),
+    "from-nowhere": (lambda s: header(s, hop_source=None), "does not say from which address it comes"),
     "from-another-address": (
         lambda s: header(s, hop_source=("10.2.0.77", s.getsockname()[1])),
         "the header is for a connection from 10.2.0.77:",
@@ -314,43 +267,20 @@ FALSE = {
         r"signed \d+ ms in the future",
     ),
     "of-the-epoch": (lambda s: header(s, signed_ms=0), r"signed \d+ ms ago"),
-    "of-the-end-of-time": (
-        lambda s: header(s, signed_ms=2**64 - 1),
-        r"signed \d+ ms in the future",
-    ),
-    "length-65535": (
-        lambda s: rewritten(header(s), 14, b"\xff\xff"),
-        "PROXY header: length",
-    ),
-    "length-4081": (
-        lambda s: rewritten(header(s), 14, struct.pack("!H", 4081)),
-        "PROXY header: length",
-    ),
-    "length-11": (
-        lambda s: rewritten(header(s), 14, b"\0\x0b"),
-        "PROXY header: length",
-    ),
-    "command-local": (
-        lambda s: rewritten(header(s), 12, b"\x20"),
-        "PROXY header: version and command",
-    ),
-    "udp": (
-        lambda s: rewritten(header(s), 13, b"\x12"),
-        "PROXY header: family and protocol",
-    ),
+    "of-the-end-of-time": (lambda s: header(s, signed_ms=2**64 - 1), r"signed \d+ ms in the future"),
+    "length-65535": (lambda s: rewritten(header(s), 14, b"\xff\xff"), "PROXY header: length"),
+    "length-4081": (lambda s: rewritten(header(s), 14, struct.pack("!H", 4081)), "PROXY header: length"),
+    "length-11": (lambda s: rewritten(header(s), 14, b"\0\x0b"), "PROXY header: length"),
+    "command-local": (lambda s: rewritten(header(s), 12, b"\x20"), "PROXY header: version and command"),
+    "udp": (lambda s: rewritten(header(s), 13, b"\x12"), "PROXY header: family and protocol"),
     "value-beyond-the-end": (
         lambda s: header(s, key=None, more=struct.pack("!BH", 0xEE, 900) + b"x"),
         "PROXY header: ",
     ),
-    "two-pods": (
-        lambda s: header(s, more=twice("pod_name")),
-        "PROXY header: a repeated type",
-    ),
+    "two-pods": (lambda s: header(s, more=twice("pod_name")), "PROXY header: a repeated type"),
     "unprintable-text": (lambda s: header(s, pod_name="a\nb"), "PROXY header: text"),
     "two-signatures": (
-        lambda s: header(
-            s, more=proxy_header.value(proxy_header.SEAL, b"\1" + bytes(60))
-        ),
+        lambda s: header(s, more=proxy_header.value(proxy_header.SEAL, b"\1" + bytes(60))),
         "PROXY header: ",
     ),
 }
@@ -383,10 +313,7 @@ def test_every_byte_of_a_header_is_covered(lab, watch):
     call(lab)
 
     def denials():
-        return {
-            r["source"]: r
-            for r in watch.records("gateway", event="deny", reason="gateway_denied")
-        }
+        return {r["source"]: r for r in watch.records("gateway", event="deny", reason="gateway_denied")}
 
     wait_for("a denial of each", lambda: denials().keys() >= set(sources))
     watch.only_gateway_left(GOOD_ADDRESS)
@@ -396,11 +323,7 @@ def test_a_header_is_for_one_connection(lab, watch):
     with lab.connect_from_node(GATEWAY4, PORT) as first:
         data = header(first)
         assert accepted(first, data)
-    for role, address in (
-        ("gateway", GATEWAY4),
-        ("gateway", SECOND4),
-        ("replica", REPLICA4),
-    ):
+    for role, address in (("gateway", GATEWAY4), ("gateway", SECOND4), ("replica", REPLICA4)):
         with lab.watch() as after, lab.connect_from_node(address, PORT) as sock:
             sock.sendall(data + hello_bytes())
             end_of(sock)
@@ -411,9 +334,7 @@ def test_a_header_is_for_one_use(lab, watch):
     with lab.connect_from_node(GATEWAY4, PORT) as first:
         data, port = header(first), first.getsockname()[1]
         assert accepted(first, data)
-        with lab.watch() as after, lab.connect_from_node(
-            SECOND4, PORT, source_port=port
-        ) as sock:
+        with lab.watch() as after, lab.connect_from_node(SECOND4, PORT, source_port=port) as sock:
             assert sock.getsockname() == first.getsockname()
             sock.sendall(data + hello_bytes())
             end_of(sock)
@@ -421,9 +342,7 @@ def test_a_header_is_for_one_use(lab, watch):
 
 
 def test_a_refused_header_is_not_used_up(lab):
-    with lab.connect_from_node(GATEWAY4, PORT) as sock, lab.connect_from_node(
-        GATEWAY4, PORT
-    ) as thief:
+    with lab.connect_from_node(GATEWAY4, PORT) as sock, lab.connect_from_node(GATEWAY4, PORT) as thief:
         data = header(sock)
         thief.sendall(data + hello_bytes())
         end_of(thief)
@@ -431,9 +350,7 @@ def test_a_refused_header_is_not_used_up(lab):
 
 
 @pytest.mark.parametrize("sent", [0, 1, 12, 15, 16, 100])
-def test_a_header_that_stays_away_is_waited_for_no_longer_than_allowed(
-    lab, watch, sent
-):
+def test_a_header_that_stays_away_is_waited_for_no_longer_than_allowed(lab, watch, sent):
     with lab.connect_from_node(GATEWAY4, PORT) as sock:
         start = time.monotonic()
         sock.sendall(header(sock)[:sent])
@@ -478,10 +395,7 @@ def test_a_header_that_ends_early_is_refused(lab, watch, sent):
 
 def test_many_silent_connections_are_not_in_the_way(lab, watch):
     with contextlib.ExitStack() as held:
-        silent = [
-            held.enter_context(lab.connect_from_node(GATEWAY4, PORT))
-            for _ in range(500)
-        ]
+        silent = [held.enter_context(lab.connect_from_node(GATEWAY4, PORT)) for _ in range(500)]
         for sock in silent:
             sock.sendall(header(sock)[:50])
         start = time.monotonic()
@@ -490,11 +404,7 @@ def test_many_silent_connections_are_not_in_the_way(lab, watch):
         for sock in silent:
             end_of(sock)
         assert hello.milliseconds_since(start) < HEADER_TIMEOUT_MS + REFUSED_WITHIN_MS
-    wait_for(
-        "a denial of each",
-        lambda: len(watch.records("gateway", event="deny", reason="gateway_denied"))
-        == 500,
-    )
+    wait_for("a denial of each", lambda: len(watch.records("gateway", event="deny", reason="gateway_denied")) == 500)
     watch.only_gateway_left(GOOD_ADDRESS)
 
 
@@ -549,19 +459,12 @@ def test_a_key_is_rotated_without_a_lost_call(lab, watch):
             assert believes(lab, KEY)
             calls.more()
             write_agent_key(lab, NEW_KEY)
-            stamp = struct.pack("!BHB", proxy_header.SEAL, 61, 1) + proxy_header.key_id(
-                NEW_KEY
-            )
+            stamp = struct.pack("!BHB", proxy_header.SEAL, 61, 1) + proxy_header.key_id(NEW_KEY)
             with lab.watch() as after:
-                wait_for(
-                    "the agent to sign with it",
-                    lambda: any(stamp in p.payload for p in after.at_gateway()),
-                )
+                wait_for("the agent to sign with it", lambda: any(stamp in p.payload for p in after.at_gateway()))
             calls.more()
             lab.write_node_key(NODE, NEW_KEY)
-            wait_for(
-                "the gateway to forget the old key", lambda: not believes(lab, KEY)
-            )
+            wait_for("the gateway to forget the old key", lambda: not believes(lab, KEY))
             calls.more()
         assert set(calls.answers) == {"server_hello"}
         assert not watch.records(event="deny", protocol="tls")
@@ -609,9 +512,7 @@ def test_an_address_that_the_service_entry_lists_may_be_dialled(lab, watch):
 
 
 def test_the_clusters_own_ranges_are_refused(lab, watch, gateway_settings):
-    gateway_settings(
-        forbidden_cidrs=["203.0.113.0/28", "2001:db8:5::/64"], permitted_cidrs=[]
-    )
+    gateway_settings(forbidden_cidrs=["203.0.113.0/28", "2001:db8:5::/64"], permitted_cidrs=[])
     denied = denied_for(lab, watch, SEED_HOST, "address_forbidden")
     assert denied["detail"].endswith("the settings forbid it")
     watch.nothing_left()
@@ -629,12 +530,7 @@ def test_a_name_that_changes_to_the_inside_is_refused_from_then_on(lab):
     with lab.watch() as watch:
         denied_for(lab, watch, name, "address_forbidden")
         watch.nothing_left()
-    becomes(
-        "169.254.169.254",
-        "fd00:ec2::254",
-        "::ffff:127.0.0.1",
-        answer="alert access_denied",
-    )
+    becomes("169.254.169.254", "fd00:ec2::254", "::ffff:127.0.0.1", answer="alert access_denied")
     with lab.watch() as watch:
         denied_for(lab, watch, name, "address_forbidden")
         watch.nothing_left()
@@ -644,15 +540,11 @@ def test_a_name_that_changes_to_the_inside_is_refused_from_then_on(lab):
 def test_a_name_with_1000_addresses_is_called(lab, watch):
     name = "many-answer.hostile.example"
     assert answer_to(lab, name)[0] == "server_hello"
-    assert watch.record("gateway", event="open", sni=name)["upstream"].startswith(
-        f"[{ANSWERING}:"
-    )
+    assert watch.record("gateway", event="open", sni=name)["upstream"].startswith(f"[{ANSWERING}:")
 
 
 def test_a_name_with_1000_silent_addresses_costs_a_bounded_time(lab, watch):
-    within_ms = (
-        CONNECT_TIMEOUT_MS + (MAX_DIALS - 1) * ATTEMPT_DELAY_MS + REFUSED_WITHIN_MS
-    )
+    within_ms = CONNECT_TIMEOUT_MS + (MAX_DIALS - 1) * ATTEMPT_DELAY_MS + REFUSED_WITHIN_MS
     denied_for(lab, watch, "many-silent.hostile.example", "upstream_timeout", within_ms)
     assert len({p.destination for p in watch.upstream_calls()}) == MAX_DIALS
 
@@ -674,17 +566,11 @@ def dns_answer(query, records=b"", count=0, flags=0x8180, question=None):
 
 
 def dns_record(kind, data, owner=b"\xc0\x0c", length=None):
-    return (
-        owner
-        + struct.pack("!HHIH", kind, 1, 60, len(data) if length is None else length)
-        + data
-    )
+    return owner + struct.pack("!HHIH", kind, 1, 60, len(data) if length is None else length) + data
 
 
 def labels(name):
-    return (
-        b"".join(bytes([len(part)]) + part.encode() for part in name.split(".")) + b"\0"
-    )
+    return b"".join(bytes([len(part)]) + part.encode() for part in name.split(".")) + b"\0"
 
 
 TYPE_A, TYPE_CNAME = 1, 5
@@ -696,26 +582,15 @@ LIARS = {
     "too-much-noise": lambda query: query[:2] + b"\x81\x80" + os.urandom(8000),
     "counts-without-records": lambda query: dns_answer(query, count=65535),
     "a-name-that-never-ends": lambda query: dns_answer(
-        query,
-        dns_record(TYPE_A, EVIL_BYTES, owner=struct.pack("!H", 0xC000 | len(query))),
-        1,
+        query, dns_record(TYPE_A, EVIL_BYTES, owner=struct.pack("!H", 0xC000 | len(query))), 1
     ),
-    "a-record-beyond-the-end": lambda query: dns_answer(
-        query, dns_record(TYPE_A, EVIL_BYTES, length=400), 1
-    ),
-    "an-address-of-three-bytes": lambda query: dns_answer(
-        query, dns_record(TYPE_A, EVIL_BYTES[:3]), 1
-    ),
-    "itself-by-another-name": lambda query: dns_answer(
-        query, dns_record(TYPE_CNAME, b"\xc0\x0c"), 1
-    ),
+    "a-record-beyond-the-end": lambda query: dns_answer(query, dns_record(TYPE_A, EVIL_BYTES, length=400), 1),
+    "an-address-of-three-bytes": lambda query: dns_answer(query, dns_record(TYPE_A, EVIL_BYTES[:3]), 1),
+    "itself-by-another-name": lambda query: dns_answer(query, dns_record(TYPE_CNAME, b"\xc0\x0c"), 1),
     "an-answer-to-another-query": lambda query: os.urandom(2)
     + dns_answer(query, dns_record(TYPE_A, EVIL_BYTES), 1)[2:],
     "an-answer-to-another-question": lambda query: dns_answer(
-        query,
-        dns_record(TYPE_A, EVIL_BYTES),
-        1,
-        question=labels("evil.example") + query[-4:],
+        query, dns_record(TYPE_A, EVIL_BYTES), 1, question=labels("evil.example") + query[-4:]
     ),
     "more-by-tcp-where-nobody-is": lambda query: dns_answer(query, flags=0x8380),
     "failure": lambda query: dns_answer(query, flags=0x8182),
@@ -741,9 +616,7 @@ def resolver(lab, answer=None, delay_s=0):
                 query, asker = sock.recvfrom(4096)
                 if asker == here:
                     return
-                timers.append(
-                    threading.Timer(delay_s, sock.sendto, (answer(query), asker))
-                )
+                timers.append(threading.Timer(delay_s, sock.sendto, (answer(query), asker)))
                 timers[-1].start()
 
         thread = threading.Thread(target=serve)
@@ -763,23 +636,13 @@ def resolver(lab, answer=None, delay_s=0):
 def test_a_resolver_that_answers_nonsense(lab, watch, gateway_settings, lie):
     with resolver(lab, LIARS[lie]):
         gateway_settings(resolvers=[f"127.0.0.1:{LIAR_PORT}"])
-        denied = denied_for(
-            lab, watch, SEED_HOST, "dns_failure", LOOKUP_TIMEOUT_MS + REFUSED_WITHIN_MS
-        )
-        assert (
-            f"127.0.0.1:{LIAR_PORT}" in denied["detail"]
-            or "no address" in denied["detail"]
-        ), denied
+        denied = denied_for(lab, watch, SEED_HOST, "dns_failure", LOOKUP_TIMEOUT_MS + REFUSED_WITHIN_MS)
+        assert f"127.0.0.1:{LIAR_PORT}" in denied["detail"] or "no address" in denied["detail"], denied
         watch.nothing_left()
 
 
 def test_a_resolver_that_leads_inside(lab, watch, gateway_settings):
-    with resolver(
-        lab,
-        lambda query: dns_answer(
-            query, dns_record(TYPE_A, socket.inet_aton("10.2.0.1")), 1
-        ),
-    ):
+    with resolver(lab, lambda query: dns_answer(query, dns_record(TYPE_A, socket.inet_aton("10.2.0.1")), 1)):
         gateway_settings(resolvers=[f"127.0.0.1:{LIAR_PORT}"])
         denied_for(lab, watch, SEED_HOST, "address_forbidden")
         watch.nothing_left()
@@ -788,21 +651,15 @@ def test_a_resolver_that_leads_inside(lab, watch, gateway_settings):
 def test_a_resolver_that_is_silent(lab, watch, gateway_settings):
     with resolver(lab):
         gateway_settings(resolvers=[f"127.0.0.1:{LIAR_PORT}"])
-        denied = denied_for(
-            lab, watch, SEED_HOST, "dns_failure", LOOKUP_TIMEOUT_MS + REFUSED_WITHIN_MS
-        )
+        denied = denied_for(lab, watch, SEED_HOST, "dns_failure", LOOKUP_TIMEOUT_MS + REFUSED_WITHIN_MS)
         assert f"127.0.0.1:{LIAR_PORT}" in denied["detail"], denied
         watch.nothing_left()
 
 
 def test_a_resolver_that_is_silent_by_tcp(lab, watch, gateway_settings):
-    with lab.listen_on_gateway_host("127.0.0.1", LIAR_PORT), resolver(
-        lab, LIARS["more-by-tcp-where-nobody-is"]
-    ):
+    with lab.listen_on_gateway_host("127.0.0.1", LIAR_PORT), resolver(lab, LIARS["more-by-tcp-where-nobody-is"]):
         gateway_settings(resolvers=[f"127.0.0.1:{LIAR_PORT}"])
-        denied_for(
-            lab, watch, SEED_HOST, "dns_failure", LOOKUP_TIMEOUT_MS + REFUSED_WITHIN_MS
-        )
+        denied_for(lab, watch, SEED_HOST, "dns_failure", LOOKUP_TIMEOUT_MS + REFUSED_WITHIN_MS)
         watch.nothing_left()
 
 
@@ -816,15 +673,11 @@ def test_a_resolver_that_is_slow(lab, watch, gateway_settings):
 def test_a_resolver_that_is_too_slow(lab, watch, gateway_settings):
     with resolver(lab, true_answer, delay_s=LOOKUP_TIMEOUT_MS / 1000 + 0.5):
         gateway_settings(resolvers=[f"127.0.0.1:{LIAR_PORT}"])
-        denied_for(
-            lab, watch, GOOD_HOST, "dns_failure", LOOKUP_TIMEOUT_MS + REFUSED_WITHIN_MS
-        )
+        denied_for(lab, watch, GOOD_HOST, "dns_failure", LOOKUP_TIMEOUT_MS + REFUSED_WITHIN_MS)
         watch.nothing_left()
 
 
-def test_a_call_that_policy_takes_back_while_its_name_is_looked_up_never_leaves(
-    lab, watch, gateway_settings
-):
+def test_a_call_that_policy_takes_back_while_its_name_is_looked_up_never_leaves(lab, watch, gateway_settings):
     name = "taken-back.example"
     lab.apply("taken-back.yaml", ONE_HOST.format(host=name))
     asked, released = threading.Event(), threading.Event()
@@ -841,15 +694,9 @@ def test_a_call_that_policy_takes_back_while_its_name_is_looked_up_never_leaves(
             assert asked.wait(REFUSED_WITHIN_MS / 1000)
             lab.apply("taken-back.yaml", None)
             end_of(sock)
-            wait_for(
-                "the gateway to cut it",
-                lambda: "policy changed: 1 connections cut" in lab.gateway.log_tail(),
-            )
+            wait_for("the gateway to cut it", lambda: "policy changed: 1 connections cut" in lab.gateway.log_tail())
             released.set()
-        assert watch.record(event="close", sni=name)["close_reason"] in (
-            "policy_changed",
-            "upstream_reset",
-        )
+        assert watch.record(event="close", sni=name)["close_reason"] in ("policy_changed", "upstream_reset")
         denied = watch.record("gateway", event="deny", sni=name)
         assert denied["reason"] == "policy_changed" and "upstream" not in denied, denied
         watch.nothing_left()
@@ -864,14 +711,8 @@ def test_many_calls_with_a_silent_resolver_wait_no_longer(lab, watch, gateway_se
             sock.sendall(hello_bytes(f"n{number}.partner.example"))
         answers = {hello.answer(sock) for sock in calls}
         assert answers == {"alert internal_error"}
-        assert (
-            hello.milliseconds_since(start) < LOOKUP_TIMEOUT_MS + 2 * REFUSED_WITHIN_MS
-        )
-        wait_for(
-            "the records",
-            lambda: len(watch.records("gateway", event="deny", reason="dns_failure"))
-            == 300,
-        )
+        assert hello.milliseconds_since(start) < LOOKUP_TIMEOUT_MS + 2 * REFUSED_WITHIN_MS
+        wait_for("the records", lambda: len(watch.records("gateway", event="deny", reason="dns_failure")) == 300)
         watch.nothing_left()
 
 

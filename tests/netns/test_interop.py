@@ -6,30 +6,16 @@ from lab import GATEWAY4, GATEWAY_NAME
 from outside import WEB
 from pod import REFUSED_WITHIN_MS
 from proxy_header import SIGNATURE
-from seed_calls import (
-    OTHER4,
-    SEED_HOST,
-    curl,
-    in_log,
-    is_served,
-    only_the_gateway_host_called,
-    running,
-)
+from seed_calls import OTHER4, SEED_HOST, curl, in_log, is_served, only_the_gateway_host_called, running
 
-UNSIGNED = (
-    15444  # a port of our gateway that believes headers of OTHER4 without signature
-)
+UNSIGNED = 15444  # a port of our gateway that believes headers of OTHER4 without signature
 
 
 @pytest.fixture(scope="module")
 def lab(bare_lab):
     bare_lab.add_gateway_address(OTHER4)
     bare_lab.gateway.settings["gateway"]["listen"].append(
-        {
-            "address": f"{GATEWAY4}:{UNSIGNED}",
-            "transport": "proxy",
-            "unsigned_from": [f"{OTHER4}/32"],
-        }
+        {"address": f"{GATEWAY4}:{UNSIGNED}", "transport": "proxy", "unsigned_from": [f"{OTHER4}/32"]}
     )
     return bare_lab.start()
 
@@ -40,14 +26,7 @@ def use(lab):
     before = lab.agent.settings["egress"]
 
     def change(address, transport, header="signed"):
-        gateways = [
-            {
-                "name": GATEWAY_NAME,
-                "addresses": [address],
-                "transport": transport,
-                "header": header,
-            }
-        ]
+        gateways = [{"name": GATEWAY_NAME, "addresses": [address], "transport": transport, "header": header}]
         lab.agent.settings["egress"] = {**before, "gateways": gateways}
         lab.agent.restart()
 
@@ -84,9 +63,7 @@ backend registered
   server way-out {server}
 """
     )
-    return running(
-        lab, "gateway", name, ["haproxy", "-db", "-f", config], (OTHER4, port)
-    )
+    return running(lab, "gateway", name, ["haproxy", "-db", "-f", config], (OTHER4, port))
 
 
 @contextlib.contextmanager
@@ -130,9 +107,7 @@ def goes_through(lab, watch, log, sees_pod):
 @pytest.mark.parametrize("transport", ["raw", "proxy"])
 def test_haproxy_is_the_gateway(lab, watch, use, transport):
     use(f"{OTHER4}:8443", transport)
-    with haproxy(
-        lab, f"haproxy-{transport}", 8443, transport == "proxy", f"{WEB}:443"
-    ) as log:
+    with haproxy(lab, f"haproxy-{transport}", 8443, transport == "proxy", f"{WEB}:443") as log:
         goes_through(lab, watch, log, transport == "proxy")
 
 
@@ -157,30 +132,20 @@ backend registered
   server way-out 203.0.113.13:80
 """
     )
-    with running(
-        lab, "gateway", "haproxy-http", ["haproxy", "-db", "-f", config], (OTHER4, 8080)
-    ) as log:
-        done = lab.pod("a").curl(
-            "http://plain.example/2", "-4", "http://plain.example/1"
-        )
+    with running(lab, "gateway", "haproxy-http", ["haproxy", "-db", "-f", config], (OTHER4, 8080)) as log:
+        done = lab.pod("a").curl("http://plain.example/2", "-4", "http://plain.example/1")
         assert done.out.count("served plain.example at 203.0.113.13 ") == 2, done
         opened = watch.record(event="open", http__path="/1")
         for path in ("/1", "/2"):
             in_log(log, f"call from {opened['source']} for {path}")
-    assert (
-        len([p for p in watch.at_gateway() if SIGNATURE in p.payload]) == 1
-    ), "once a connection, not once a request"
+    assert len([p for p in watch.at_gateway() if SIGNATURE in p.payload]) == 1, "once a connection, not once a request"
     watch.only_gateway_left("203.0.113.13")
 
 
 @pytest.mark.parametrize("transport", ["raw", "proxy"])
 def test_nginx_is_the_gateway(lab, watch, use, transport):
     # Its version here reads headers of at most 107 bytes.
-    use(
-        f"{OTHER4}:8443",
-        transport,
-        header="plain" if transport == "proxy" else "signed",
-    )
+    use(f"{OTHER4}:8443", transport, header="plain" if transport == "proxy" else "signed")
     with nginx(lab, f"nginx-{transport}", 8443, transport == "proxy") as log:
         goes_through(lab, watch, log, transport == "proxy")
 
@@ -194,9 +159,7 @@ def test_raw_without_a_port_goes_to_the_port_of_the_call(lab, watch, use):
 # Other software before our gateway
 
 
-def test_haproxy_before_our_gateway_is_believed_about_addresses_and_not_about_pods(
-    lab, watch, use
-):
+def test_haproxy_before_our_gateway_is_believed_about_addresses_and_not_about_pods(lab, watch, use):
     use(f"{OTHER4}:8443", "proxy")
     server = f"{GATEWAY4}:{UNSIGNED} send-proxy-v2 source {OTHER4}"
     with haproxy(lab, "haproxy-before", 8443, True, server) as log:
@@ -216,8 +179,5 @@ def test_haproxy_from_elsewhere_is_refused(lab, watch, use):
         done = curl(lab, "-4")
         assert done.code == 35 and done.milliseconds < REFUSED_WITHIN_MS, done
     denied = watch.record("gateway", event="deny")
-    assert (
-        denied["reason"] == "gateway_denied"
-        and denied["detail"] == "PROXY header: the header is not signed"
-    )
+    assert denied["reason"] == "gateway_denied" and denied["detail"] == "PROXY header: the header is not signed"
     watch.nothing_left()

@@ -15,9 +15,7 @@ SUPPORT = pathlib.Path(sys.modules["lab"].__file__).parent
 
 
 @pytest.mark.parametrize("address", [WEB, WEB6])
-def test_a_pod_without_an_agent_reaches_the_outside_and_the_capture_sees_it(
-    bare_lab, watch, address
-):
+def test_a_pod_without_an_agent_reaches_the_outside_and_the_capture_sees_it(bare_lab, watch, address):
     session = bare_lab.pod("a").tls(address, "api.external-service.com")
     assert session.served_names() == ["api.external-service.com"]
     assert any(p.destination == address and p.dport == 443 for p in watch.leaks())
@@ -45,15 +43,7 @@ def test_every_packet_of_a_burst_is_captured_before_the_marker(bare_lab, watch):
         for number in range(2000):
             sock.sendto(str(number).encode(), (EVIL, 40000))
     assert (
-        len(
-            [
-                p
-                for p in watch.leaks()
-                if p.dport == 40000
-                and p.protocol == packets.UDP
-                and p.source == pod.ip4
-            ]
-        )
+        len([p for p in watch.leaks() if p.dport == 40000 and p.protocol == packets.UDP and p.source == pod.ip4])
         == 2000
     )
 
@@ -61,11 +51,7 @@ def test_every_packet_of_a_burst_is_captured_before_the_marker(bare_lab, watch):
 def test_programs_in_a_pod_have_its_network_names_and_cgroup(bare_lab):
     pod = bare_lab.pod("a")
     assert pod.curl("http://plain.example/").out.startswith("served plain.example at ")
-    assert (
-        pod.run("cat", "/proc/self/cgroup")
-        .out.strip()
-        .endswith(f"/{pod.cgroup.relative_to(cgroup2_root())}")
-    )
+    assert pod.run("cat", "/proc/self/cgroup").out.strip().endswith(f"/{pod.cgroup.relative_to(cgroup2_root())}")
     assert pod.run("id", "-u", uid=1234).out.strip() == "1234"
 
 
@@ -77,9 +63,7 @@ def test_the_database_speaks_first_and_answers_a_half_close(bare_lab):
         assert sock.recv(200).startswith(b"BYE 3 ")
 
 
-@pytest.mark.parametrize(
-    "number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGKILL]
-)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGKILL])
 def test_a_lab_leaves_nothing_however_its_process_ends(number):
     program = "from lab import Lab; import time\nwith Lab() as lab:\n  print(lab.name(''), flush=True); time.sleep(60)"
     child = subprocess.Popen(
@@ -96,10 +80,5 @@ def test_a_lab_leaves_nothing_however_its_process_ends(number):
     child.wait(20)
     if number == signal.SIGKILL:
         remove_stale()  # as the next lab does
-    left = [
-        *NETNS.glob(prefix + "-*"),
-        *RUN.glob(prefix),
-        *cgroup2_root().glob(prefix),
-        *mounts_below(RUN / prefix),
-    ]
+    left = [*NETNS.glob(prefix + "-*"), *RUN.glob(prefix), *cgroup2_root().glob(prefix), *mounts_below(RUN / prefix)]
     assert not left

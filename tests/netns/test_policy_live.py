@@ -37,21 +37,11 @@ def answer(lab, name, address=EVIL, port=443):
 
 
 def allowed_soon(lab, name, port=443):
-    wait_for(
-        f"{name} to be allowed",
-        lambda: answer(lab, name, port=port) == "server_hello",
-        LIVE_WITHIN_S,
-        0.02,
-    )
+    wait_for(f"{name} to be allowed", lambda: answer(lab, name, port=port) == "server_hello", LIVE_WITHIN_S, 0.02)
 
 
 def denied_soon(lab, name):
-    wait_for(
-        f"{name} to be denied",
-        lambda: answer(lab, name) == "alert unrecognized_name",
-        LIVE_WITHIN_S,
-        0.02,
-    )
+    wait_for(f"{name} to be denied", lambda: answer(lab, name) == "alert unrecognized_name", LIVE_WITHIN_S, 0.02)
 
 
 @pytest.fixture
@@ -71,9 +61,7 @@ def test_a_new_file_and_its_removal_are_live_within_a_second(lab, evil_file):
     denied_soon(lab, "evil.example")
 
 
-def test_a_file_edited_in_place_and_one_renamed_over_are_live_within_a_second(
-    lab, evil_file
-):
+def test_a_file_edited_in_place_and_one_renamed_over_are_live_within_a_second(lab, evil_file):
     evil_file.write_text(service_entry("evil", "other.example"))
     assert answer(lab, "evil.example") == "alert unrecognized_name"
     evil_file.write_text(service_entry("evil", "evil.example"))
@@ -86,10 +74,7 @@ def test_a_file_edited_in_place_and_one_renamed_over_are_live_within_a_second(
 
 def test_a_directory_swapped_by_symlink_as_configmaps_are_is_live_within_a_second(lab):
     root = lab.directory / "configmap"
-    for generation, host in (
-        ("..first", "other.example"),
-        ("..second", "evil.example"),
-    ):
+    for generation, host in (("..first", "other.example"), ("..second", "evil.example")):
         (root / generation).mkdir(parents=True)
         (root / generation / "entry.yaml").write_text(service_entry("mapped", host))
     os.symlink("..first", root / "..data")
@@ -112,11 +97,7 @@ def test_a_directory_swapped_by_symlink_as_configmaps_are_is_live_within_a_secon
 def test_a_new_port_reaches_the_kernel_and_leaves_it_again(lab, evil_file):
     pod = lab.pod("a")
     assert pod.refusal(EVIL, 9999).at_once()
-    evil_file.write_text(
-        service_entry(
-            "evil-port", "evil.example", 9999, "TCP", "  addresses: [203.0.113.20]\n"
-        )
-    )
+    evil_file.write_text(service_entry("evil-port", "evil.example", 9999, "TCP", "  addresses: [203.0.113.20]\n"))
 
     def echoes():
         try:
@@ -128,17 +109,10 @@ def test_a_new_port_reaches_the_kernel_and_leaves_it_again(lab, evil_file):
 
     wait_for("the port to be served", echoes, LIVE_WITHIN_S, 0.02)
     evil_file.unlink()
-    wait_for(
-        "the port to be refused",
-        lambda: pod.refusal(EVIL, 9999).at_once(),
-        LIVE_WITHIN_S,
-        0.02,
-    )
+    wait_for("the port to be refused", lambda: pod.refusal(EVIL, 9999).at_once(), LIVE_WITHIN_S, 0.02)
 
 
-def test_a_removed_service_closes_what_it_had_allowed_and_nothing_else(
-    lab, evil_file, watch
-):
+def test_a_removed_service_closes_what_it_had_allowed_and_nothing_else(lab, evil_file, watch):
     evil_file.write_text(service_entry("evil", "evil.example"))
     allowed_soon(lab, "evil.example")
     doomed = lab.pod("a").tls(EVIL, "evil.example")
@@ -155,15 +129,8 @@ def test_a_removed_service_closes_what_it_had_allowed_and_nothing_else(
         assert time.monotonic() - start < LIVE_WITHIN_S + 0.5
         # Agent and gateway read the same files; who is first says why, the other one sees a reset.
         closed = watch.record(event="close", source=f"{source[0]}:{source[1]}")
-        told = {
-            closed["close_reason"],
-            watch.record("gateway", event="close", id=closed["id"])["close_reason"],
-        }
-        assert "policy_changed" in told and told <= {
-            "policy_changed",
-            "client_reset",
-            "upstream_reset",
-        }
+        told = {closed["close_reason"], watch.record("gateway", event="close", id=closed["id"])["close_reason"]}
+        assert "policy_changed" in told and told <= {"policy_changed", "client_reset", "upstream_reset"}
         unrelated.sendall(b"COUNT\n")
         unrelated.shutdown(1)
         assert receive_all(unrelated).startswith(b"BYE 0 ")
@@ -173,11 +140,7 @@ def test_a_removed_service_closes_what_it_had_allowed_and_nothing_else(
 def audited(lab):
     """Pod b, of a namespace in mode audit; calls leave the node directly, so that no gateway has a say."""
     before = lab.agent.settings["egress"]
-    lab.agent.settings["egress"] = {
-        **before,
-        "audit_namespaces": ["other"],
-        "unrouted": "direct",
-    }
+    lab.agent.settings["egress"] = {**before, "audit_namespaces": ["other"], "unrouted": "direct"}
     lab.agent.restart()
     yield lab.pod("b")
     lab.agent.settings["egress"] = before
@@ -199,9 +162,7 @@ def test_in_mode_audit_a_removed_service_closes_nothing(lab, evil_file, audited,
     assert b"served evil.example at " in kept.get("evil.example")
     kept.sock.close()
     assert audited.tls(EVIL, "evil.example").served_names() == ["evil.example"]
-    watch.record(
-        event="open", verdict="would_deny", reason="host_not_registered", pod__name="b"
-    )
+    watch.record(event="open", verdict="would_deny", reason="host_not_registered", pod__name="b")
     closed = watch.record(event="close", id=opened["id"])
     assert closed["close_reason"] == "finished" and closed["verdict"] == "allow", closed
 
@@ -224,85 +185,50 @@ def test_changes_drop_no_call_of_others(lab, evil_file):
         caller.start()
     try:
         for number in range(10):
-            evil_file.write_text(
-                service_entry(
-                    "evil",
-                    "evil.example" if number % 2 else "other.example",
-                    443 + number,
-                )
-            )
+            evil_file.write_text(service_entry("evil", "evil.example" if number % 2 else "other.example", 443 + number))
             time.sleep(0.1)
     finally:
         stop.set()
         for caller in callers:
             caller.join()
-    assert (
-        calls[0] > 50 and not failures
-    ), f"{len(failures)} of {calls[0]}: {failures[:5]}"
+    assert calls[0] > 50 and not failures, f"{len(failures)} of {calls[0]}: {failures[:5]}"
 
 
 def problems(daemon):
     """Errors alone: the seed as printed has its warnings."""
-    return [
-        p for p in daemon.status()["policy"]["problems"] if p["severity"] == "error"
-    ]
+    return [p for p in daemon.status()["policy"]["problems"] if p["severity"] == "error"]
 
 
 @pytest.mark.parametrize(
     "bad,line",
     [
-        (
-            service_entry("evil", "evil.example").replace(
-                "number: 443", "number: 70000"
-            ),
-            10,
-        ),
-        (
-            service_entry("evil", "evil.example").replace(
-                "resolution: DNS", "resolution: MAYBE"
-            ),
-            13,
-        ),
-        (
-            service_entry("evil", "evil.example").replace(
-                'hosts: ["evil.example"]', 'hosts: ["evil..example"]'
-            ),
-            7,
-        ),
+        (service_entry("evil", "evil.example").replace("number: 443", "number: 70000"), 10),
+        (service_entry("evil", "evil.example").replace("resolution: DNS", "resolution: MAYBE"), 13),
+        (service_entry("evil", "evil.example").replace('hosts: ["evil.example"]', 'hosts: ["evil..example"]'), 7),
     ],
     ids=["port", "resolution", "host"],
 )
-def test_a_bad_object_keeps_its_last_good_version_and_is_reported(
-    lab, evil_file, bad, line
-):
+def test_a_bad_object_keeps_its_last_good_version_and_is_reported(lab, evil_file, bad, line):
     assert problems(lab.agent) == []
     evil_file.write_text(service_entry("evil", "evil.example"))
     allowed_soon(lab, "evil.example")
     evil_file.write_text(bad)
-    found = wait_for(
-        "the problem to be reported", lambda: problems(lab.agent), LIVE_WITHIN_S, 0.02
-    )
+    found = wait_for("the problem to be reported", lambda: problems(lab.agent), LIVE_WITHIN_S, 0.02)
     text = str(found)
     assert "zz-evil.yaml" in text and str(line) in text, text
     assert answer(lab, "evil.example") == "server_hello", "the last good version stays"
     shown = lab.sluice("status", "--socket", lab.agent.socket)
     assert shown.returncode == 1 and f"zz-evil.yaml:{line}" in shown.stdout, shown
-    assert (
-        "zz-evil.yaml" in shown.stdout.partition("\n\n")[0]
-    ), "what is wrong comes first"
+    assert "zz-evil.yaml" in shown.stdout.partition("\n\n")[0], "what is wrong comes first"
     evil_file.write_text(service_entry("evil", "evil.example"))
-    wait_for(
-        "the problem to be gone", lambda: not problems(lab.agent), LIVE_WITHIN_S, 0.02
-    )
+    wait_for("the problem to be gone", lambda: not problems(lab.agent), LIVE_WITHIN_S, 0.02)
     shown = lab.sluice("status", "--socket", lab.agent.socket)
     assert shown.returncode == 0, shown
 
 
 def test_a_bad_object_does_not_take_its_neighbours_in_the_file_along(lab, evil_file):
     good = service_entry("neighbour", "evil.example")
-    bad = service_entry("broken", "broken.example").replace(
-        "protocol: TLS", "protocol: SMOKE"
-    )
+    bad = service_entry("broken", "broken.example").replace("protocol: TLS", "protocol: SMOKE")
     evil_file.write_text(f"{bad}---\n{good}")
     allowed_soon(lab, "evil.example")
     assert "broken" in str(problems(lab.agent))
@@ -312,38 +238,22 @@ def test_text_that_is_no_yaml_keeps_the_files_last_good_objects(lab, evil_file):
     evil_file.write_text(service_entry("evil", "evil.example"))
     allowed_soon(lab, "evil.example")
     evil_file.write_text("apiVersion: [unfinished\n\tkind: {")
-    wait_for(
-        "the problem to be reported",
-        lambda: "zz-evil.yaml" in str(problems(lab.agent)),
-        LIVE_WITHIN_S,
-        0.02,
-    )
+    wait_for("the problem to be reported", lambda: "zz-evil.yaml" in str(problems(lab.agent)), LIVE_WITHIN_S, 0.02)
     assert answer(lab, "evil.example") == "server_hello"
     assert answer(lab, SEED_HOST, WEB) == "server_hello"
 
 
-def test_an_agent_that_starts_with_a_bad_object_serves_the_good_ones_and_says_so(
-    lab, evil_file
-):
-    evil_file.write_text(
-        service_entry("evil", "evil.example").replace("number: 443", "number: 0")
-    )
+def test_an_agent_that_starts_with_a_bad_object_serves_the_good_ones_and_says_so(lab, evil_file):
+    evil_file.write_text(service_entry("evil", "evil.example").replace("number: 443", "number: 0"))
     lab.agent.restart()
     assert answer(lab, SEED_HOST, WEB) == "server_hello"
     assert answer(lab, "evil.example") == "alert unrecognized_name"
     assert "zz-evil.yaml" in str(problems(lab.agent))
     evil_file.unlink()
-    wait_for(
-        "the problem to be gone", lambda: not problems(lab.agent), LIVE_WITHIN_S, 0.02
-    )
+    wait_for("the problem to be gone", lambda: not problems(lab.agent), LIVE_WITHIN_S, 0.02)
 
 
 def test_the_generation_counts_snapshots(lab, evil_file):
     before = lab.agent.status()["policy"]["generation"]
     evil_file.write_text(service_entry("evil", "evil.example"))
-    wait_for(
-        "a new generation",
-        lambda: lab.agent.status()["policy"]["generation"] > before,
-        LIVE_WITHIN_S,
-        0.02,
-    )
+    wait_for("a new generation", lambda: lab.agent.status()["policy"]["generation"] > before, LIVE_WITHIN_S, 0.02)

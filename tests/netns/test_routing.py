@@ -14,17 +14,11 @@ from outside import DATABASE, DATABASE6, EVIL, WEB, WEB6
 from pod import REFUSED_WITHIN_MS, receive_all, receive_exactly
 from seed_calls import SEED_HOST, curl, is_served, only_the_gateway_host_called
 
-SEED = (
-    pathlib.Path(__file__).resolve().parents[2] / "config" / "resources" / "seed.yaml"
-).read_text()
+SEED = (pathlib.Path(__file__).resolve().parents[2] / "config" / "resources" / "seed.yaml").read_text()
 SECOND4, SECOND_NAME = "10.2.0.3", "second-egress.istio-system.svc.cluster.local"
 LIVE_WITHIN_S = 1.0
-NO_MESH_RULE = (
-    "no VirtualService leads the call to a gateway, and egress.unrouted is deny"
-)
-NO_GATEWAY_RULE = (
-    "no VirtualService routes the call at this gateway, and gateway.unrouted is deny"
-)
+NO_MESH_RULE = "no VirtualService leads the call to a gateway, and egress.unrouted is deny"
+NO_GATEWAY_RULE = "no VirtualService routes the call at this gateway, and gateway.unrouted is deny"
 
 
 def resource(kind, name, namespace, **spec):
@@ -42,22 +36,12 @@ def text_of(resources):
 
 
 def to(host, port=None, **more):
-    return {
-        "destination": {"host": host, **({"port": {"number": port}} if port else {})},
-        **more,
-    }
+    return {"destination": {"host": host, **({"port": {"number": port}} if port else {})}, **more}
 
 
 def mesh_service(name, host, kind, *rules):
     """A VirtualService of the mesh's half alone."""
-    return resource(
-        "VirtualService",
-        name,
-        "my-namespace",
-        hosts=[host],
-        gateways=["mesh"],
-        **{kind: list(rules)},
-    )
+    return resource("VirtualService", name, "my-namespace", hosts=[host], gateways=["mesh"], **{kind: list(rules)})
 
 
 def tls_rule(*routes, **match):
@@ -98,19 +82,11 @@ class Full:
             gateways=["mesh", "istio-system/my-egress-gateway"],
             tls=[
                 {
-                    "match": [
-                        {"gateways": ["mesh"], "port": 443, "sniHosts": [SEED_HOST]}
-                    ],
+                    "match": [{"gateways": ["mesh"], "port": 443, "sniHosts": [SEED_HOST]}],
                     "route": [to(GATEWAY_NAME, 443)],
                 },
                 {
-                    "match": [
-                        {
-                            "gateways": ["istio-system/my-egress-gateway"],
-                            "port": 443,
-                            "sniHosts": [SEED_HOST],
-                        }
-                    ],
+                    "match": [{"gateways": ["istio-system/my-egress-gateway"], "port": 443, "sniHosts": [SEED_HOST]}],
                     "route": [to(SEED_HOST, 443)],
                 },
             ],
@@ -143,10 +119,7 @@ def second(lab):
 
 
 def set_unrouted(lab, agent="gateway", gateway="direct"):
-    for daemon, section, value in (
-        (lab.gateway, "gateway", gateway),
-        (lab.agent, "egress", agent),
-    ):
+    for daemon, section, value in ((lab.gateway, "gateway", gateway), (lab.agent, "egress", agent)):
         if daemon.settings[section].get("unrouted") != value:
             daemon.settings[section]["unrouted"] = value
             daemon.restart()
@@ -171,9 +144,7 @@ def denied(lab, watch, role, reason, detail=None):
     assert found["reason"] == reason, found
     assert found.get("detail") == detail, found
     if role == "agent":
-        assert not [
-            p for p in watch.at_gateway() if p.protocol == TCP and p.payload
-        ], "the gateway was not asked"
+        assert not [p for p in watch.at_gateway() if p.protocol == TCP and p.payload], "the gateway was not asked"
     watch.nothing_left()
 
 
@@ -191,17 +162,13 @@ def test_the_seed_as_printed_leaves_by_the_default_gateway_alone(lab, watch):
     assert watch.record("gateway", event="open", id=opened["id"])["route"] == "default"
 
 
-def test_the_seed_as_printed_is_refused_by_an_agent_that_denies_what_is_not_routed(
-    lab, watch
-):
+def test_the_seed_as_printed_is_refused_by_an_agent_that_denies_what_is_not_routed(lab, watch):
     set_unrouted(lab, agent="deny")
     lab.apply("seed.yaml", SEED)
     denied(lab, watch, "agent", "no_gateway_route", NO_MESH_RULE)
 
 
-def test_the_seed_as_printed_is_refused_by_a_gateway_that_denies_what_is_not_routed(
-    lab, watch
-):
+def test_the_seed_as_printed_is_refused_by_a_gateway_that_denies_what_is_not_routed(lab, watch):
     set_unrouted(lab, gateway="deny")
     lab.apply("seed.yaml", SEED)
     denied(lab, watch, "gateway", "no_gateway_route", NO_GATEWAY_RULE)
@@ -233,14 +200,8 @@ def test_the_full_form_is_routed_on_both_sides(lab, watch):
     assert is_served(done := curl(lab, "-v")), done
     only_the_gateway_host_called(watch)
     opened = watch.record(event="open", sni=SEED_HOST)
-    assert (
-        opened["route"] == "default/external-api tls[0]"
-        and opened["gateway"] == f"{GATEWAY4}:15443"
-    )
-    assert (
-        watch.record("gateway", event="open", id=opened["id"])["route"]
-        == "default/external-api tls[1]"
-    )
+    assert opened["route"] == "default/external-api tls[0]" and opened["gateway"] == f"{GATEWAY4}:15443"
+    assert watch.record("gateway", event="open", id=opened["id"])["route"] == "default/external-api tls[1]"
 
 
 # Each missing piece
@@ -264,9 +225,7 @@ def of_another_host(full):
 
 
 def of_a_gateway_that_is_not_there(full):
-    full.service = json.loads(
-        json.dumps(full.service).replace("my-egress-gateway", "egress-gateway")
-    )
+    full.service = json.loads(json.dumps(full.service).replace("my-egress-gateway", "egress-gateway"))
 
 
 def without_mesh(full):
@@ -349,30 +308,15 @@ def to_a_port_that_is_not_registered(full):
             "which is no gateway in egress.gateways",
         ),
         (without_gateway, "gateway", "no_gateway_route", NO_GATEWAY_RULE),
-        (
-            of_a_gateway_that_is_not_there,
-            "gateway",
-            "no_gateway_route",
-            NO_GATEWAY_RULE,
-        ),
-        (
-            without_a_rule_for_the_gateway,
-            "gateway",
-            "no_gateway_route",
-            NO_GATEWAY_RULE,
-        ),
+        (of_a_gateway_that_is_not_there, "gateway", "no_gateway_route", NO_GATEWAY_RULE),
+        (without_a_rule_for_the_gateway, "gateway", "no_gateway_route", NO_GATEWAY_RULE),
         (selecting_another_workload, "gateway", "no_gateway_route", NO_GATEWAY_RULE),
         (serving_another_host, "gateway", "no_gateway_route", NO_GATEWAY_RULE),
         (serving_another_namespace, "gateway", "no_gateway_route", NO_GATEWAY_RULE),
         (exported_to_the_pod_alone, "gateway", "no_gateway_route", NO_GATEWAY_RULE),
         (port_of_the_gateway_rule, "gateway", "no_gateway_route", NO_GATEWAY_RULE),
         (port_of_the_server, "gateway", "no_gateway_route", NO_GATEWAY_RULE),
-        (
-            port_of_the_way_to_the_gateway,
-            "gateway",
-            "no_gateway_route",
-            NO_GATEWAY_RULE,
-        ),
+        (port_of_the_way_to_the_gateway, "gateway", "no_gateway_route", NO_GATEWAY_RULE),
         (
             to_a_service_that_is_not_registered,
             "gateway",
@@ -390,9 +334,7 @@ def to_a_port_that_is_not_registered(full):
     ],
     ids=lambda value: value.__name__ if callable(value) else "",
 )
-def test_a_missing_piece_is_refused_where_it_is_missing(
-    lab, watch, change, role, reason, detail
-):
+def test_a_missing_piece_is_refused_where_it_is_missing(lab, watch, change, role, reason, detail):
     set_unrouted(lab, "deny", "deny")
     full = Full()
     change(full)
@@ -419,24 +361,15 @@ def test_source_labels_pick_the_gateway(lab, second, watch):
             tls_rule(to(SECOND_NAME, 443), sourceLabels={"app": "b"}),
         ),
     )
-    assert (
-        served_by(lab, watch, "gateway", "a")["route"] == "my-namespace/by-label tls[0]"
-    )
-    assert (
-        served_by(lab, watch, "second", "b")["route"] == "my-namespace/by-label tls[1]"
-    )
+    assert served_by(lab, watch, "gateway", "a")["route"] == "my-namespace/by-label tls[0]"
+    assert served_by(lab, watch, "second", "b")["route"] == "my-namespace/by-label tls[1]"
 
 
 def test_a_pod_without_the_labels_is_refused(lab, second, watch):
     set_unrouted(lab, "deny")
     apply_mesh(
         lab,
-        mesh_service(
-            "by-label",
-            SEED_HOST,
-            "tls",
-            tls_rule(to(GATEWAY_NAME, 443), sourceLabels={"app": "b"}),
-        ),
+        mesh_service("by-label", SEED_HOST, "tls", tls_rule(to(GATEWAY_NAME, 443), sourceLabels={"app": "b"})),
     )
     denied(lab, watch, "agent", "no_gateway_route", NO_MESH_RULE)
 
@@ -453,22 +386,14 @@ def test_the_source_namespace_picks_the_gateway(lab, second, watch):
             tls_rule(to(GATEWAY_NAME, 443), sourceNamespace="other"),
         ),
     )
-    assert (
-        served_by(lab, watch, "second", "a")["route"]
-        == "my-namespace/by-namespace tls[0]"
-    )
-    assert (
-        served_by(lab, watch, "gateway", "b")["route"]
-        == "my-namespace/by-namespace tls[1]"
-    )
+    assert served_by(lab, watch, "second", "a")["route"] == "my-namespace/by-namespace tls[0]"
+    assert served_by(lab, watch, "gateway", "b")["route"] == "my-namespace/by-namespace tls[1]"
 
 
 @pytest.mark.parametrize("weights,name", [((100, 0), "gateway"), ((0, 100), "second")])
 def test_weights_pick_the_gateway(lab, second, watch, weights, name):
     set_unrouted(lab, "deny")
-    routes = [
-        to(n, 443, weight=w) for n, w in zip((GATEWAY_NAME, SECOND_NAME), weights)
-    ]
+    routes = [to(n, 443, weight=w) for n, w in zip((GATEWAY_NAME, SECOND_NAME), weights)]
     apply_mesh(lab, mesh_service("by-weight", SEED_HOST, "tls", tls_rule(*routes)))
     for _ in range(20):
         assert lab.pod("a").tls(WEB, SEED_HOST).served_names() == [SEED_HOST]
@@ -481,18 +406,13 @@ def test_equal_weights_use_both_gateways(lab, second, watch):
     apply_mesh(
         lab,
         mesh_service(
-            "by-weight",
-            SEED_HOST,
-            "tls",
-            tls_rule(to(GATEWAY_NAME, 443, weight=50), to(SECOND_NAME, 443, weight=50)),
+            "by-weight", SEED_HOST, "tls", tls_rule(to(GATEWAY_NAME, 443, weight=50), to(SECOND_NAME, 443, weight=50))
         ),
     )
 
     def both_served():
         assert lab.pod("a").tls(WEB, SEED_HOST).served_names() == [SEED_HOST]
-        return watch.records("gateway", event="open") and watch.records(
-            "second", event="open"
-        )
+        return watch.records("gateway", event="open") and watch.records("second", event="open")
 
     wait_for("a call by either gateway", both_served)
     only_the_gateway_host_called(watch)
@@ -506,22 +426,13 @@ def test_destination_subnets_pick_the_gateway(lab, second, watch):
             "by-subnet",
             SEED_HOST,
             "tls",
-            tls_rule(
-                to(GATEWAY_NAME, 443),
-                destinationSubnets=[f"{WEB}/32", "2001:db8:5::/64"],
-            ),
+            tls_rule(to(GATEWAY_NAME, 443), destinationSubnets=[f"{WEB}/32", "2001:db8:5::/64"]),
             tls_rule(to(SECOND_NAME, 443), destinationSubnets=["203.0.113.0/24"]),
         ),
     )
-    assert (
-        served_by(lab, watch, "gateway", address=WEB)["route"]
-        == "my-namespace/by-subnet tls[0]"
-    )
+    assert served_by(lab, watch, "gateway", address=WEB)["route"] == "my-namespace/by-subnet tls[0]"
     with lab.watch() as other:
-        assert (
-            served_by(lab, other, "second", address=EVIL)["route"]
-            == "my-namespace/by-subnet tls[1]"
-        )
+        assert served_by(lab, other, "second", address=EVIL)["route"] == "my-namespace/by-subnet tls[1]"
 
 
 def test_a_header_for_another_gateway_is_refused(lab, second, watch):
@@ -538,9 +449,7 @@ def test_a_header_for_another_gateway_is_refused(lab, second, watch):
         refused = watch.record("second", event="deny")
         assert refused["reason"] == "gateway_denied"
         assert refused["detail"] == f"PROXY header: the header is for gateway {name}"
-        assert (
-            "pod" not in refused
-        ), "who calls is not known by a header that is not believed"
+        assert "pod" not in refused, "who calls is not known by a header that is not believed"
         watch.nothing_left()
     finally:
         lab.agent.settings["egress"]["gateways"] = before
@@ -555,15 +464,8 @@ def read_answer(sock):
     head = b""
     while not head.endswith(b"\r\n\r\n"):
         head += receive_exactly(sock, 1)
-    fields = dict(
-        line.lower().split(b": ", 1)
-        for line in head.split(b"\r\n")[1:]
-        if b": " in line
-    )
-    return (
-        int(head.split()[1]),
-        receive_exactly(sock, int(fields[b"content-length"])).decode(),
-    )
+    fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:] if b": " in line)
+    return int(head.split()[1]), receive_exactly(sock, int(fields[b"content-length"])).decode()
 
 
 def ask(sock, path):
@@ -571,9 +473,7 @@ def ask(sock, path):
     return read_answer(sock)
 
 
-def test_the_requests_of_one_connection_go_to_the_gateways_of_their_paths(
-    lab, second, watch
-):
+def test_the_requests_of_one_connection_go_to_the_gateways_of_their_paths(lab, second, watch):
     set_unrouted(lab, "deny")
     lab.apply(
         "seed.yaml",
@@ -583,14 +483,8 @@ def test_the_requests_of_one_connection_go_to_the_gateways_of_their_paths(
                     "by-path",
                     "plain.example",
                     "http",
-                    {
-                        "match": [{"uri": {"prefix": "/a/"}}],
-                        "route": [to(GATEWAY_NAME, 80)],
-                    },
-                    {
-                        "match": [{"uri": {"prefix": "/b/"}}],
-                        "route": [to(SECOND_NAME, 80)],
-                    },
+                    {"match": [{"uri": {"prefix": "/a/"}}], "route": [to(GATEWAY_NAME, 80)]},
+                    {"match": [{"uri": {"prefix": "/b/"}}], "route": [to(SECOND_NAME, 80)]},
                 )
             ]
         ),
@@ -609,20 +503,14 @@ def test_the_requests_of_one_connection_go_to_the_gateways_of_their_paths(
         ("/a/3", 0, GATEWAY4),
     ):
         asked = watch.record(event="request", id=opened["id"], http__path=path)
-        assert (
-            asked["route"] == f"my-namespace/by-path http[{rule}]"
-            and asked["gateway"] == f"{gateway}:15443"
-        ), asked
+        assert asked["route"] == f"my-namespace/by-path http[{rule}]" and asked["gateway"] == f"{gateway}:15443", asked
     for path, name in (("/a/1", "gateway"), ("/b/1", "second"), ("/a/3", "gateway")):
         assert watch.record(name, event="open", http__path=path)["pod"]["name"] == "a"
     for path, name in (("/a/2", "gateway"), ("/b/2", "second")):
         watch.record(name, event="request", http__path=path)
     refused = watch.record(event="deny", http__path="/c/1")
     assert refused["reason"] == "no_gateway_route"
-    assert (
-        refused["detail"]
-        == "my-namespace/by-path: none of its http rules matches the request"
-    )
+    assert refused["detail"] == "my-namespace/by-path: none of its http rules matches the request"
     watch.only_gateway_left(*{p.destination for p in watch.upstream_calls()})
     assert not watch.seen_outside(b"/c/1")
 
@@ -636,9 +524,7 @@ def by_path(gateway):
     )
 
 
-def test_the_next_request_of_an_open_connection_follows_the_new_route(
-    lab, second, watch
-):
+def test_the_next_request_of_an_open_connection_follows_the_new_route(lab, second, watch):
     set_unrouted(lab, "deny")
     lab.apply("seed.yaml", text_of([by_path(GATEWAY_NAME)]))
     with lab.pod("a").connect("203.0.113.13", 80) as sock:
@@ -646,22 +532,14 @@ def test_the_next_request_of_an_open_connection_follows_the_new_route(
         lab.apply("seed.yaml", text_of([by_path(SECOND_NAME)]))
         assert ask(sock, "/a/2")[0] == 200
         opened = watch.record(event="open", http__path="/a/1")
-        assert (
-            watch.record(event="request", id=opened["id"], http__path="/a/2")["gateway"]
-            == f"{SECOND4}:15443"
-        )
+        assert watch.record(event="request", id=opened["id"], http__path="/a/2")["gateway"] == f"{SECOND4}:15443"
         watch.record("second", event="open", http__path="/a/2")
-        lab.apply(
-            "seed.yaml", text_of([by_path("another.istio-system.svc.cluster.local")])
-        )
+        lab.apply("seed.yaml", text_of([by_path("another.istio-system.svc.cluster.local")]))
         try:
             status, body = ask(sock, "/a/3")
             assert status == 403 and "no_gateway_route" in body
         except (ConnectionError, EOFError):
-            assert (
-                watch.record(event="close", id=opened["id"])["close_reason"]
-                == "policy_changed"
-            )
+            assert watch.record(event="close", id=opened["id"])["close_reason"] == "policy_changed"
     assert not watch.seen_outside(b"/a/3")
 
 
@@ -669,10 +547,7 @@ def test_the_next_request_of_an_open_connection_follows_the_new_route(
 def own_resources(lab, request):
     """A daemon, and a directory that it alone reads besides."""
     daemon = lab.daemons()[request.param]
-    before, own = (
-        daemon.settings["resources"],
-        lab.directory / f"of-the-{request.param}",
-    )
+    before, own = daemon.settings["resources"], lab.directory / f"of-the-{request.param}"
     own.mkdir()
     daemon.settings["resources"] = {"files": [*before["files"], str(own)]}
     daemon.restart()
@@ -683,34 +558,21 @@ def own_resources(lab, request):
 
 def dials(watch):
     """How often the agent called the gateway, and the gateway the outside."""
-    return len([p for p in watch.at_gateway() if is_syn(p) and p.dport == 15443]), len(
-        watch.upstream_calls()
-    )
+    return len([p for p in watch.at_gateway() if is_syn(p) and p.dport == 15443]), len(watch.upstream_calls())
 
 
-def test_a_kept_alive_connection_does_not_outlive_the_policy_it_was_dialled_by(
-    lab, watch, own_resources
-):
+def test_a_kept_alive_connection_does_not_outlive_the_policy_it_was_dialled_by(lab, watch, own_resources):
     daemon, own = own_resources
     set_unrouted(lab)
     lab.apply("seed.yaml", SEED)
     limits = {"connectionPool": {"tcp": {"connectTimeout": "1s"}}}
-    rule = resource(
-        "DestinationRule",
-        "plain",
-        "my-namespace",
-        host="plain.example",
-        trafficPolicy=limits,
-    )
+    rule = resource("DestinationRule", "plain", "my-namespace", host="plain.example", trafficPolicy=limits)
     with lab.pod("a").connect("203.0.113.13", 80) as sock:
         assert [ask(sock, path)[0] for path in ("/1", "/2")] == [200, 200]
         assert dials(watch) == (1, 1)
         before = daemon.status()["policy"]["generation"]
         (own / "rule.yaml").write_text(text_of([rule]))
-        wait_for(
-            "the rule to be read",
-            lambda: daemon.status()["policy"]["generation"] > before,
-        )
+        wait_for("the rule to be read", lambda: daemon.status()["policy"]["generation"] > before)
         assert [ask(sock, path)[0] for path in ("/3", "/4")] == [200, 200]
         assert dials(watch) == (2 if daemon is lab.agent else 1, 2)
     opened = watch.record(event="open", http__path="/1")
@@ -726,10 +588,7 @@ def database_service(port=5432, gateway=SECOND_NAME):
         "database",
         "database.example",
         "tcp",
-        {
-            "match": [{"destinationSubnets": [f"{DATABASE}/32"], "port": port}],
-            "route": [to(gateway, 5432)],
-        },
+        {"match": [{"destinationSubnets": [f"{DATABASE}/32"], "port": port}], "route": [to(gateway, 5432)]},
     )
 
 
@@ -739,14 +598,8 @@ def test_a_database_is_routed_by_its_subnet_and_port(lab, second, watch):
     with lab.pod("a").connect(DATABASE, 5432) as sock:
         assert receive_exactly(sock, 22) == b"READY sluice-database\n"
     opened = watch.record(event="open", protocol="tcp")
-    assert (
-        opened["route"] == "my-namespace/database tcp[0]"
-        and opened["gateway"] == f"{SECOND4}:15443"
-    )
-    assert (
-        watch.record("second", event="open", id=opened["id"])["upstream"]
-        == f"{DATABASE}:5432"
-    )
+    assert opened["route"] == "my-namespace/database tcp[0]" and opened["gateway"] == f"{SECOND4}:15443"
+    assert watch.record("second", event="open", id=opened["id"])["upstream"] == f"{DATABASE}:5432"
     watch.only_gateway_left(DATABASE)
 
 
@@ -792,9 +645,7 @@ def test_a_route_that_is_taken_away_cuts_what_it_had_allowed(lab, second, watch)
         opened = watch.record(event="open", protocol="tcp")
         lab.apply("seed.yaml", text_of([Full().entry, database_service(port=5433)]))
         assert is_cut(sock)
-    assert (
-        watch.record(event="close", id=opened["id"])["close_reason"] == "policy_changed"
-    )
+    assert watch.record(event="close", id=opened["id"])["close_reason"] == "policy_changed"
 
 
 def test_a_route_that_changes_for_others_leaves_a_connection_alone(lab, second, watch):
@@ -805,9 +656,7 @@ def test_a_route_that_changes_for_others_leaves_a_connection_alone(lab, second, 
         changed = database_service()
         changed["spec"]["tcp"].append(copy.deepcopy(changed["spec"]["tcp"][0]))
         changed["spec"]["tcp"][1]["match"][0]["port"] = 5433
-        other = mesh_service(
-            "elsewhere", SEED_HOST, "tls", tls_rule(to(SECOND_NAME, 443))
-        )
+        other = mesh_service("elsewhere", SEED_HOST, "tls", tls_rule(to(SECOND_NAME, 443)))
         apply_mesh(lab, changed, other)
         assert goes_on(sock)
     assert watch.record(event="close", protocol="tcp")["close_reason"] == "finished"
@@ -822,7 +671,4 @@ def test_the_gateways_own_route_taken_away_cuts_what_it_had_allowed(lab, watch):
     selecting_another_workload(full)
     lab.apply("seed.yaml", full.text())
     assert is_cut(session.sock)
-    assert (
-        watch.record("gateway", event="close", id=opened["id"])["close_reason"]
-        == "policy_changed"
-    )
+    assert watch.record("gateway", event="close", id=opened["id"])["close_reason"] == "policy_changed"

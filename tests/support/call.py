@@ -9,9 +9,7 @@ AT_ONCE_S = 0.5
 def main(kind, address, port):
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     start = time.monotonic()
-    with socket.socket(
-        family, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM
-    ) as sock:
+    with socket.socket(family, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM) as sock:
         sock.settimeout(3)
         try:
             sock.connect((address, int(port)))

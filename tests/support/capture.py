@@ -60,28 +60,16 @@ class Capture:
         deadline = time.monotonic() + timeout_s
         while True:
             self.drain()
-            if (
-                sum(
-                    p.payload == marker and p.interface == interface
-                    for p in self._packets
-                )
-                >= count
-            ):
+            if sum(p.payload == marker and p.interface == interface for p in self._packets) >= count:
                 break
             left = deadline - time.monotonic()
             if left <= 0:
-                raise AssertionError(
-                    f"marker did not arrive at {interface} within {timeout_s} s"
-                )
+                raise AssertionError(f"marker did not arrive at {interface} within {timeout_s} s")
             select.select(list(self._sockets.values()), [], [], left)
         for name, sock in self._sockets.items():
-            seen, dropped = struct.unpack(
-                "II", sock.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8)
-            )
+            seen, dropped = struct.unpack("II", sock.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8))
             if dropped:
-                raise AssertionError(
-                    f"capture on {name} lost {dropped} of {seen} packets: nothing can be said"
-                )
+                raise AssertionError(f"capture on {name} lost {dropped} of {seen} packets: nothing can be said")
 
     def drain(self):
         """Reads what has arrived by now; all packets so far."""
@@ -117,16 +105,7 @@ def send_markers(namespace, destinations):
 
 def _is_noise(packet: Packet):
     """Neighbour discovery, router solicitation and multicast reports: the link's own talk."""
-    return packet.protocol == ICMP6 and packet.icmp_type in (
-        130,
-        131,
-        132,
-        133,
-        134,
-        135,
-        136,
-        143,
-    )
+    return packet.protocol == ICMP6 and packet.icmp_type in (130, 131, 132, 133, 134, 135, 136, 143)
 
 
 def is_syn(packet):

@@ -27,29 +27,15 @@ class AuditLog:
 
     def files(self):
         """Oldest first."""
-        rotated = [
-            p
-            for p in self.path.parent.glob(self.path.name + ".*")
-            if p.suffix[1:].isdigit()
-        ]
-        return [
-            p
-            for p in [*sorted(rotated, key=lambda p: -int(p.suffix[1:])), self.path]
-            if p.exists()
-        ]
+        rotated = [p for p in self.path.parent.glob(self.path.name + ".*") if p.suffix[1:].isdigit()]
+        return [p for p in [*sorted(rotated, key=lambda p: -int(p.suffix[1:])), self.path] if p.exists()]
 
     def lines(self):
-        return [
-            line
-            for path in self.files()
-            for line in path.read_text(errors="replace").splitlines(keepends=True)
-        ]
+        return [line for path in self.files() for line in path.read_text(errors="replace").splitlines(keepends=True)]
 
     def records(self, start=0):
         """Whole records from line `start` on; a torn last line is left out."""
-        return [
-            json.loads(line) for line in self.lines()[start:] if line.endswith("}\n")
-        ]
+        return [json.loads(line) for line in self.lines()[start:] if line.endswith("}\n")]
 
 
 def field(record, name):
@@ -80,12 +66,7 @@ class Daemon:
     """One role in one namespace. `settings` is a plain dictionary; YAML reads JSON. `name`: when a role has several."""
 
     def __init__(self, lab, role, namespace, settings, name=None):
-        self.lab, self.role, self.namespace, self.settings = (
-            lab,
-            role,
-            namespace,
-            settings,
-        )
+        self.lab, self.role, self.namespace, self.settings = lab, role, namespace, settings
         self.name = name or role
         self.directory = lab.directory / self.name
         self.directory.mkdir()
@@ -93,12 +74,8 @@ class Daemon:
         self.config = self.directory / "settings.yaml"
         self.audit = AuditLog(self.directory / "audit.jsonl")
         self.socket = self.directory / "admin.sock"
-        settings.update(
-            audit={"path": str(self.audit.path)}, admin={"socket": str(self.socket)}
-        )
-        settings.setdefault("node", {}).update(
-            name=f"lab-{self.name}", log_level="debug"
-        )
+        settings.update(audit={"path": str(self.audit.path)}, admin={"socket": str(self.socket)})
+        settings.setdefault("node", {}).update(name=f"lab-{self.name}", log_level="debug")
         self._child = None
 
     def start(self, wait=True):
@@ -106,12 +83,7 @@ class Daemon:
         if self.running():
             raise RuntimeError(f"{self.name} runs already")
         self.config.write_text(json.dumps(self.settings, indent=2) + "\n")
-        self._child = Spawned(
-            self.name,
-            [self.lab.binary, self.role, "-c", self.config],
-            self.log,
-            self.namespace,
-        )
+        self._child = Spawned(self.name, [self.lab.binary, self.role, "-c", self.config], self.log, self.namespace)
         if wait:
             self.wait_ready()
 
@@ -135,11 +107,7 @@ class Daemon:
         """In words, for people."""
         if self._child is None:
             return "was not started"
-        return (
-            f"runs as pid {self.pid}"
-            if self.running()
-            else f"ended with {self._child.process.returncode}"
-        )
+        return f"runs as pid {self.pid}" if self.running() else f"ended with {self._child.process.returncode}"
 
     @property
     def pid(self):

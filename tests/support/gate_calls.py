@@ -58,9 +58,7 @@ def prepare(lab):
     silence_kernel(raw)
     (lab.resources / "gate.yaml").write_text(RESOURCES)
     lab.dns.answer(ORIGIN_HOST, DATABASE, DATABASE6)
-    wait_for(
-        "the names", lambda: lab.pod("a").run("getent", "ahosts", ORIGIN_HOST).code == 0
-    )
+    wait_for("the names", lambda: lab.pod("a").run("getent", "ahosts", ORIGIN_HOST).code == 0)
     return lab
 
 
@@ -86,10 +84,7 @@ def stopped_agent(lab):
     """The agent is there and does nothing: no thread of it runs any more."""
 
     def all_stopped():
-        states = [
-            (task / "stat").read_text().rpartition(")")[2].split()[0]
-            for task in tasks.iterdir()
-        ]
+        states = [(task / "stat").read_text().rpartition(")")[2].split()[0] for task in tasks.iterdir()]
         return set(states) == {"T"}
 
     tasks = pathlib.Path(f"/proc/{lab.agent.pid}/task")
@@ -134,10 +129,7 @@ class Origin:
         with inside(lab.namespace("outside")):
             for port in PORTS.values():
                 self._listeners[port] = socket.create_server(
-                    ("::", port),
-                    family=socket.AF_INET6,
-                    backlog=1024,
-                    dualstack_ipv6=True,
+                    ("::", port), family=socket.AF_INET6, backlog=1024, dualstack_ipv6=True
                 )
 
     def close(self):
@@ -148,9 +140,7 @@ class Origin:
         """The accepted socket that says `first`, which is read; what others left is closed."""
         deadline = time.monotonic() + timeout_s
         while True:
-            self._listeners[PORTS[kind]].settimeout(
-                max(0.01, deadline - time.monotonic())
-            )
+            self._listeners[PORTS[kind]].settimeout(max(0.01, deadline - time.monotonic()))
             server, _ = self._listeners[PORTS[kind]].accept()
             server.settimeout(timeout_s)
             try:
@@ -162,11 +152,7 @@ class Origin:
 
     def connect(self, kind, version=4, pod="a", timeout_s=5.0):
         """The pod's socket, which has said nothing yet."""
-        address = (
-            (DATABASE if version == 4 else DATABASE6)
-            if kind == "opaque"
-            else web(version)
-        )
+        address = (DATABASE if version == 4 else DATABASE6) if kind == "opaque" else web(version)
         return self._lab.pod(pod).connect(address, PORTS[kind], timeout_s)
 
     def first_bytes(self, kind):
@@ -185,9 +171,7 @@ def exchange(left, right, count, seed):
     def send(sock, name):
         source, digest, rest = random.Random(f"{seed} {name}"), hashlib.sha256(), count
         while rest:
-            data = source.randbytes(
-                min(rest, source.choice((1, 7, 500, 1448, 1449, 9000, 65536, 400000)))
-            )
+            data = source.randbytes(min(rest, source.choice((1, 7, 500, 1448, 1449, 9000, 65536, 400000))))
             sock.sendall(data)
             digest.update(data)
             rest -= len(data)
@@ -219,9 +203,7 @@ def has_ended(sock):
 
 def entries(lab, name):
     """Of a map of the agent's, as bpftool shows them."""
-    return json.loads(
-        run("bpftool", "-j", "map", "dump", "pinned", lab.pins / "maps" / name).stdout
-    )
+    return json.loads(run("bpftool", "-j", "map", "dump", "pinned", lab.pins / "maps" / name).stdout)
 
 
 def nothing_kept(lab, timeout_s=8.0):
@@ -240,9 +222,7 @@ def flows(lab):
 
 def payload_at_gateway(watch, source, source_port):
     """The bytes that came to the gateway host by sequence number, without a gap."""
-    segments = [
-        p for p in watch.at_gateway() if (p.source, p.sport) == (source, source_port)
-    ]
+    segments = [p for p in watch.at_gateway() if (p.source, p.sport) == (source, source_port)]
     syn = [p for p in segments if p.flags & 2]
     stream, first = bytearray(), (syn[-1].sequence + 1) & 0xFFFFFFFF
     for p in sorted(segments, key=lambda p: (p.sequence - first) & 0xFFFFFFFF):

@@ -26,59 +26,30 @@ def extension(number, data):
 
 def sni(*names):
     """server_name with these host_name entries (bytes or text), in one list."""
-    entries = b"".join(
-        b"\0" + _vector(n if isinstance(n, bytes) else n.encode(), 2) for n in names
-    )
+    entries = b"".join(b"\0" + _vector(n if isinstance(n, bytes) else n.encode(), 2) for n in names)
     return extension(0, _vector(entries, 2))
 
 
 def key_shares(*shares):
-    return extension(
-        51,
-        _vector(
-            b"".join(
-                struct.pack("!H", group) + _vector(key, 2) for group, key in shares
-            ),
-            2,
-        ),
-    )
+    return extension(51, _vector(b"".join(struct.pack("!H", group) + _vector(key, 2) for group, key in shares), 2))
 
 
-def client_hello(
-    names=(),
-    share_bytes=0,
-    extra=b"",
-    alpn=("http/1.1",),
-    record_version=0x0301,
-    pad_bytes=0,
-):
+def client_hello(names=(), share_bytes=0, extra=b"", alpn=("http/1.1",), record_version=0x0301, pad_bytes=0):
     """The handshake message of a TLS 1.3 hello that a real server answers with a ServerHello. `share_bytes` adds a key
     share of that size before the x25519 one, as post-quantum groups do."""
     shares = [(MLKEM, os.urandom(share_bytes))] if share_bytes else []
     # Any 32 bytes are an x25519 public key.
     shares.append((X25519, os.urandom(32)))
-    extensions = (sni(*names) if names else b"") + extension(
-        10, _vector(struct.pack("!HHH", MLKEM, X25519, 23), 2)
-    )
-    extensions += extension(
-        13, _vector(struct.pack("!HHHH", 0x0403, 0x0804, 0x0401, 0x0806), 2)
-    )
+    extensions = (sni(*names) if names else b"") + extension(10, _vector(struct.pack("!HHH", MLKEM, X25519, 23), 2))
+    extensions += extension(13, _vector(struct.pack("!HHHH", 0x0403, 0x0804, 0x0401, 0x0806), 2))
     extensions += extension(43, _vector(struct.pack("!HH", 0x0304, 0x0303), 1))
-    extensions += (
-        extension(11, b"\1\0") + extension(45, b"\1\1") + key_shares(*shares) + extra
-    )
+    extensions += extension(11, b"\1\0") + extension(45, b"\1\1") + key_shares(*shares) + extra
     if alpn:
-        extensions += extension(
-            16, _vector(b"".join(_vector(a.encode(), 1) for a in alpn), 2)
-        )
+        extensions += extension(16, _vector(b"".join(_vector(a.encode(), 1) for a in alpn), 2))
     if pad_bytes:
         extensions += extension(21, bytes(pad_bytes))
     body = struct.pack("!H", 0x0303) + os.urandom(32) + _vector(os.urandom(32), 1)
-    body += (
-        _vector(struct.pack("!HHHHH", 0x1301, 0x1302, 0x1303, 0xC02B, 0xC02F), 2)
-        + b"\1\0"
-        + _vector(extensions, 2)
-    )
+    body += _vector(struct.pack("!HHHHH", 0x1301, 0x1302, 0x1303, 0xC02B, 0xC02F), 2) + b"\1\0" + _vector(extensions, 2)
     return b"\1" + _vector(body, 3)
 
 
@@ -163,11 +134,7 @@ class TlsClient:
 
     def served_names(self):
         """The DNS names of the certificate that the server showed."""
-        return [
-            value
-            for kind, value in self._tls.getpeercert().get("subjectAltName", ())
-            if kind == "DNS"
-        ]
+        return [value for kind, value in self._tls.getpeercert().get("subjectAltName", ()) if kind == "DNS"]
 
     def send(self, data):
         self._loop(lambda: self._tls.write(data))
@@ -180,9 +147,7 @@ class TlsClient:
 
     def get(self, host, path="/"):
         """One HTTP/1.1 request with Connection: close; the whole answer."""
-        self.send(
-            f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
-        )
+        self.send(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
         out = b""
         while data := self.recv():
             out += data

@@ -21,17 +21,7 @@ import threading
 
 from capture import Capture, is_syn, send_markers
 from daemon import Daemon, matches
-from namespaces import (
-    Claim,
-    Spawned,
-    cgroup2_root,
-    inside,
-    ip_batch,
-    remove_stale,
-    run,
-    sysctl,
-    wait_for,
-)
+from namespaces import Claim, Spawned, cgroup2_root, inside, ip_batch, remove_stale, run, sysctl, wait_for
 from outside import NameServer, Outside
 from outside import addresses as outside_addresses
 from pod import Pod
@@ -44,14 +34,7 @@ DNS4, DNS6 = "10.96.0.53", "fd00:96::53"
 GATEWAY_NAME = "istio-egressgateway.istio-system.svc.cluster.local"
 # Through the gate a pod's connection arrives with the pod's own address, by the relay with the node's.
 RAW_FROM = [f"{NODE4}/32", "10.1.0.0/16"]
-INTERNAL = [
-    "10.1.0.0/16",
-    "10.2.0.0/16",
-    "10.96.0.0/16",
-    "fd00:1::/64",
-    "fd00:2::/64",
-    "fd00:96::/64",
-]
+INTERNAL = ["10.1.0.0/16", "10.2.0.0/16", "10.96.0.0/16", "fd00:1::/64", "fd00:2::/64", "fd00:96::/64"]
 
 _open_labs = []
 
@@ -60,9 +43,7 @@ class Lab:
     """Built by the constructor, daemons not started; close() removes everything."""
 
     def __init__(self, binary=None, resources=()):
-        self.binary = pathlib.Path(
-            binary or os.environ.get("SLUICE_BINARY") or ROOT / "build" / "sluice"
-        ).resolve()
+        self.binary = pathlib.Path(binary or os.environ.get("SLUICE_BINARY") or ROOT / "build" / "sluice").resolve()
         self.dns4, self.dns6 = DNS4, DNS6
         self._closed = False
         remove_stale()
@@ -84,34 +65,18 @@ class Lab:
         return f"{self._claim.prefix}-{part}"
 
     def mac(self, namespace, interface):
-        return re.search(
-            r"link/ether (\S+)",
-            run("ip", "-n", namespace, "link", "show", interface).stdout,
-        ).group(1)
+        return re.search(r"link/ether (\S+)", run("ip", "-n", namespace, "link", "show", interface).stdout).group(1)
 
     # Building
 
     def _build(self, resources):
         self.cgroup.mkdir()
-        self.node, self._gateway_ns, self._outside_ns = (
-            self.name("node"),
-            self.name("gateway"),
-            self.name("outside"),
-        )
+        self.node, self._gateway_ns, self._outside_ns = self.name("node"), self.name("gateway"), self.name("outside")
         for namespace in (self.node, self._gateway_ns, self._outside_ns):
             run("ip", "netns", "add", namespace)
             ip_batch(namespace, "link set lo up")
-            sysctl(
-                namespace,
-                ipv6__conf__all__accept_dad=0,
-                ipv6__conf__default__accept_dad=0,
-            )
-        sysctl(
-            self.node,
-            ipv4__ip_forward=1,
-            ipv6__conf__all__forwarding=1,
-            ipv4__conf__all__rp_filter=0,
-        )
+            sysctl(namespace, ipv6__conf__all__accept_dad=0, ipv6__conf__default__accept_dad=0)
+        sysctl(self.node, ipv4__ip_forward=1, ipv6__conf__all__forwarding=1, ipv4__conf__all__rp_filter=0)
         self._link(
             self.node,
             "eth0",
@@ -154,13 +119,8 @@ class Lab:
         self._configure(resources)
 
     def _link(self, left, left_name, left4, left6, right, right_name, right4, right6):
-        ip_batch(
-            left, f"link add {left_name} type veth peer name {right_name} netns {right}"
-        )
-        for namespace, name, four, six in (
-            (left, left_name, left4, left6),
-            (right, right_name, right4, right6),
-        ):
+        ip_batch(left, f"link add {left_name} type veth peer name {right_name} netns {right}")
+        for namespace, name, four, six in ((left, left_name, left4, left6), (right, right_name, right4, right6)):
             ip_batch(
                 namespace,
                 f"""
@@ -199,10 +159,7 @@ class Lab:
             route add default via 198.51.100.6
             route add default via 2001:db8:f:2::2""",
         )
-        mine = "\n".join(
-            f"addr add {a}/{'128' if ':' in a else '32'} dev lo"
-            for a in outside_addresses()
-        )
+        mine = "\n".join(f"addr add {a}/{'128' if ':' in a else '32'} dev lo" for a in outside_addresses())
         ip_batch(
             self._outside_ns,
             f"""
@@ -231,28 +188,16 @@ class Lab:
                     "guarded_cidrs": [GATEWAY6],
                 },
                 "egress": {
-                    "gateways": [
-                        {
-                            "name": GATEWAY_NAME,
-                            "addresses": [f"{GATEWAY4}:15443"],
-                            "transport": "proxy",
-                        }
-                    ],
+                    "gateways": [{"name": GATEWAY_NAME, "addresses": [f"{GATEWAY4}:15443"], "transport": "proxy"}],
                     "key_file": str(self.write_node_key("lab-agent", "5e" * 32)),
                     "direct": {
                         "resolvers": [f"{DNS4}:53"],
                         "permitted_cidrs": ["203.0.113.0/24", "2001:db8:5::/48"],
                     },
                 },
-                "identity": {
-                    "pods": [self._identity(pod) for pod in self._pods.values()]
-                },
+                "identity": {"pods": [self._identity(pod) for pod in self._pods.values()]},
                 # Every denial its own record, so that each test finds the one it caused.
-                "limits": {
-                    "first_bytes_timeout_ms": 1500,
-                    "connect_timeout_ms": 1500,
-                    "denials_per_second": 100000,
-                },
+                "limits": {"first_bytes_timeout_ms": 1500, "connect_timeout_ms": 1500, "denials_per_second": 100000},
             },
         )
         self.gateway = Daemon(
@@ -269,27 +214,15 @@ class Lab:
                     "listen": [
                         {"address": f"{GATEWAY4}:15443", "transport": "proxy"},
                         {"address": f"[{GATEWAY6}]:15443", "transport": "proxy"},
-                        {
-                            "address": f"{GATEWAY4}:443",
-                            "transport": "raw",
-                            "unsigned_from": RAW_FROM,
-                        },
-                        {
-                            "address": f"{GATEWAY4}:80",
-                            "transport": "raw",
-                            "unsigned_from": RAW_FROM,
-                        },
+                        {"address": f"{GATEWAY4}:443", "transport": "raw", "unsigned_from": RAW_FROM},
+                        {"address": f"{GATEWAY4}:80", "transport": "raw", "unsigned_from": RAW_FROM},
                     ],
                     "resolvers": [f"{DNS4}:53"],
                     # Documentation ranges are what the lab's outside lives in.
                     "permitted_cidrs": ["203.0.113.0/24", "2001:db8:5::/48"],
                 },
                 # Every denial its own record, so that each test finds the one it caused.
-                "limits": {
-                    "first_bytes_timeout_ms": 1500,
-                    "connect_timeout_ms": 1500,
-                    "denials_per_second": 100000,
-                },
+                "limits": {"first_bytes_timeout_ms": 1500, "connect_timeout_ms": 1500, "denials_per_second": 100000},
             },
         )
 
@@ -301,9 +234,7 @@ class Lab:
     def lead_to_gateway_host(self, address):
         """Packets to the address arrive at the gateway host; when it does not have the address, nobody answers."""
         mac = self.mac(self._gateway_ns, "eth0")
-        ip_batch(
-            self.node, f"neigh replace {address} lladdr {mac} dev eth1 nud permanent"
-        )
+        ip_batch(self.node, f"neigh replace {address} lladdr {mac} dev eth1 nud permanent")
 
     def add_gateway(self, name, address, service, labels):
         """One more gateway process, at an address of its own; not started. Agents know it as `service`."""
@@ -328,11 +259,7 @@ class Lab:
         return self._more_gateways[name]
 
     def daemons(self):
-        return {
-            d.name: d
-            for d in (self.agent, self.gateway, *self._more_gateways.values())
-            if d
-        }
+        return {d.name: d for d in (self.agent, self.gateway, *self._more_gateways.values()) if d}
 
     def write_node_key(self, node, *keys, addresses=("10.1.0.0/24", "fd00:1::/64")):
         """The key file of a node, as its agent signs and the gateway checks; the newest key first."""
@@ -356,14 +283,7 @@ class Lab:
 
     def add_pod(self, name, namespace, number, interface=None):
         """One more pod with the last address byte `number`; the agent is not told who it is."""
-        pod = Pod(
-            self,
-            name,
-            namespace,
-            f"10.1.0.{number}",
-            f"fd00:1::{number}",
-            interface or f"veth-{name}",
-        )
+        pod = Pod(self, name, namespace, f"10.1.0.{number}", f"fd00:1::{number}", interface or f"veth-{name}")
         self._pods[name] = pod
         return pod
 
@@ -386,11 +306,7 @@ class Lab:
         path = self.resources / name
         if text == (path.read_text() if path.exists() else None):
             return
-        before = {
-            d: d.status()["policy"]["generation"]
-            for d in self.daemons().values()
-            if d.running()
-        }
+        before = {d: d.status()["policy"]["generation"] for d in self.daemons().values() if d.running()}
         if text is None:
             path.unlink()
         else:
@@ -405,13 +321,7 @@ class Lab:
 
     def sluice(self, *argv, namespace=None, check=False):
         """Runs the program with other arguments, on the node unless told otherwise."""
-        return run(
-            "nsenter",
-            f"--net=/run/netns/{namespace or self.node}",
-            self.binary,
-            *argv,
-            check=check,
-        )
+        return run("nsenter", f"--net=/run/netns/{namespace or self.node}", self.binary, *argv, check=check)
 
     def detach(self):
         return self.sluice("detach", "-c", self.agent.config, check=True)
@@ -441,11 +351,7 @@ class Lab:
 
     def namespace(self, where):
         """The name of the namespace of "node", "gateway" or "outside"."""
-        return {
-            "node": self.node,
-            "gateway": self._gateway_ns,
-            "outside": self._outside_ns,
-        }[where]
+        return {"node": self.node, "gateway": self._gateway_ns, "outside": self._outside_ns}[where]
 
     def spawn(self, where, name, argv, listens=None):
         """A program of "node", "gateway" or "outside" whose output goes to the log of that name; the caller stops it. It
@@ -455,14 +361,10 @@ class Lab:
 
         def is_listening():
             if not child.alive():
-                raise AssertionError(
-                    f"{name} ended with {child.process.returncode}:\n{child.log.read_text()}"
-                )
+                raise AssertionError(f"{name} ended with {child.process.returncode}:\n{child.log.read_text()}")
             address, port = listens
             query = f"src {address} and sport = :{port}"
-            return run(
-                "nsenter", f"--net=/run/netns/{namespace}", "ss", "-Hltn", query
-            ).stdout
+            return run("nsenter", f"--net=/run/netns/{namespace}", "ss", "-Hltn", query).stdout
 
         if listens:
             wait_for(f"{name} to listen", is_listening)
@@ -492,17 +394,10 @@ class Lab:
 
     def explain(self):
         """What a person needs after a failure."""
-        parts = [
-            f"lab {self._claim.prefix}; hold it with SLUICE_LAB_HOLD=1 and step inside:"
-        ]
+        parts = [f"lab {self._claim.prefix}; hold it with SLUICE_LAB_HOLD=1 and step inside:"]
         parts += [
             f"  nsenter --net=/run/netns/{n} bash"
-            for n in (
-                self.node,
-                self._gateway_ns,
-                self._outside_ns,
-                *(p.netns for p in self._pods.values()),
-            )
+            for n in (self.node, self._gateway_ns, self._outside_ns, *(p.netns for p in self._pods.values()))
         ]
         for daemon in self.daemons().values():
             parts += [
@@ -555,25 +450,15 @@ class Watch:
         """Of the daemon of that name: "agent", "gateway", or one that was added."""
         wanted = {name.replace("__", "."): value for name, value in wanted.items()}
         daemon = self._lab.daemons()[role]
-        return [
-            r
-            for r in daemon.audit.records(self._start.get(role, 0))
-            if matches(r, wanted)
-        ]
+        return [r for r in daemon.audit.records(self._start.get(role, 0)) if matches(r, wanted)]
 
     def record(self, role="agent", timeout_s=5.0, **wanted):
         """Waits for a record with these fields ("pod__name" is pod.name) and returns the first."""
         try:
-            return wait_for(
-                f"{role} record with {wanted}",
-                lambda: self.records(role, **wanted),
-                timeout_s,
-            )[0]
+            return wait_for(f"{role} record with {wanted}", lambda: self.records(role, **wanted), timeout_s)[0]
         except AssertionError as error:
             seen = "\n".join(map(str, self.records(role))) or "(none)"
-            raise AssertionError(
-                f"{error}; since the watch began {role} wrote:\n{seen}"
-            ) from None
+            raise AssertionError(f"{error}; since the watch began {role} wrote:\n{seen}") from None
 
     # Packets
 
@@ -595,9 +480,7 @@ class Watch:
         return [
             p
             for p in self._outside.packets()
-            if p.interface == "gateway"
-            and p.source in (GATEWAY_OUT4, GATEWAY_OUT6)
-            and (is_syn(p) or p.protocol == 17)
+            if p.interface == "gateway" and p.source in (GATEWAY_OUT4, GATEWAY_OUT6) and (is_syn(p) or p.protocol == 17)
         ]
 
     def at_gateway(self):
@@ -618,15 +501,10 @@ class Watch:
         strangers = [
             p
             for p in self._outside.packets()
-            if p.interface == "gateway"
-            and not {p.source, p.destination} & {GATEWAY_OUT4, GATEWAY_OUT6}
+            if p.interface == "gateway" and not {p.source, p.destination} & {GATEWAY_OUT4, GATEWAY_OUT6}
         ]
-        assert not strangers, "not the gateway's address:\n" + "\n".join(
-            map(str, strangers)
-        )
-        assert {p.destination for p in calls} == set(
-            to
-        ), f"the gateway called {sorted({p.destination for p in calls})}"
+        assert not strangers, "not the gateway's address:\n" + "\n".join(map(str, strangers))
+        assert {p.destination for p in calls} == set(to), f"the gateway called {sorted({p.destination for p in calls})}"
 
     def outside_packets(self):
         """Everything that the outside saw."""

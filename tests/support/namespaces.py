@@ -23,13 +23,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 def run(*argv, check=True, input=None, timeout=60):
     """Runs a command of ours; its output, or an error that shows it."""
-    done = subprocess.run(
-        [str(a) for a in argv],
-        input=input,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-    )
+    done = subprocess.run([str(a) for a in argv], input=input, capture_output=True, text=True, timeout=timeout)
     if check and done.returncode != 0:
         raise RuntimeError(
             f"{' '.join(map(str, argv))}: exit {done.returncode}\n{done.stdout}{done.stderr}{input or ''}"
@@ -51,9 +45,7 @@ def wait_for(what, probe, timeout_s=10.0, interval_s=0.01):
 
 def ip_batch(namespace, text):
     """Runs lines of ip(8) commands inside a namespace, all or an error."""
-    lines = "\n".join(
-        line.strip() for line in text.strip().splitlines() if line.strip()
-    )
+    lines = "\n".join(line.strip() for line in text.strip().splitlines() if line.strip())
     run("ip", "-n", namespace, "-batch", "-", input=lines + "\n")
 
 
@@ -99,16 +91,9 @@ def cgroup2_root():
 
 def mounts_below(directory):
     """Mount points at or below a directory, deepest first."""
-    points = [
-        line.split()[4]
-        for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines()
-    ]
+    points = [line.split()[4] for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines()]
     prefix = str(directory)
-    return sorted(
-        (p for p in points if p == prefix or p.startswith(prefix + "/")),
-        key=len,
-        reverse=True,
-    )
+    return sorted((p for p in points if p == prefix or p.startswith(prefix + "/")), key=len, reverse=True)
 
 
 class Spawned:
@@ -123,12 +108,7 @@ class Spawned:
             command += ["nsenter", f"--net={NETNS / namespace}", "--"]
         with open(log, "ab") as out:
             self.process = subprocess.Popen(
-                command + [str(a) for a in argv],
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-                env=env,
-                cwd="/",
+                command + [str(a) for a in argv], stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=env, cwd="/"
             )
 
     @property
@@ -152,9 +132,7 @@ class Spawned:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait(10)
-                raise AssertionError(
-                    f"{self.name} (pid {self.pid}) did not end {timeout_s} s after signal {number}"
-                )
+                raise AssertionError(f"{self.name} (pid {self.pid}) did not end {timeout_s} s after signal {number}")
         return self.process.returncode
 
 
@@ -169,9 +147,7 @@ class Claim:
         self.directory = RUN / self.prefix
         with _registry():
             self.directory.mkdir(mode=0o755)
-            self._lock = os.open(
-                self.directory / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600
-            )
+            self._lock = os.open(self.directory / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._lock, fcntl.LOCK_EX)
 
     def release(self):
@@ -209,11 +185,7 @@ def remove_stale():
 
 def _remove_stale():
     prefixes = {d.name for d in RUN.glob("slc*")}
-    prefixes |= {
-        m.group(1)
-        for m in (re.match(r"(slc\d+n\d+)-", n.name) for n in NETNS.glob("slc*"))
-        if m
-    }
+    prefixes |= {m.group(1) for m in (re.match(r"(slc\d+n\d+)-", n.name) for n in NETNS.glob("slc*")) if m}
     prefixes |= {d.name for d in cgroup2_root().glob("slc*")}
     for prefix in prefixes:
         if not re.fullmatch(r"slc\d+n\d+", prefix):
@@ -243,9 +215,7 @@ def remove_all(prefix):
     _kill(namespaces, cgroup)
     for namespace in namespaces:
         # Deleting a namespace removes its links some time later; deleting links is done when the command returns.
-        links = run(
-            "ip", "-n", namespace, "-o", "link", "show", "type", "veth", check=False
-        ).stdout
+        links = run("ip", "-n", namespace, "-o", "link", "show", "type", "veth", check=False).stdout
         for name in re.findall(r"^\d+: ([^@:\s]+)", links, re.M):
             run("ip", "-n", namespace, "link", "del", name, check=False)
     for namespace in namespaces:
@@ -258,9 +228,7 @@ def remove_all(prefix):
     if cgroup.exists():
         _rmdir(cgroup)
     shutil.rmtree(RUN / prefix, ignore_errors=True)
-    left = [n.name for n in NETNS.glob(prefix + "-*")] + [
-        str(p) for p in (cgroup, RUN / prefix) if p.exists()
-    ]
+    left = [n.name for n in NETNS.glob(prefix + "-*")] + [str(p) for p in (cgroup, RUN / prefix) if p.exists()]
     if left:
         raise RuntimeError(f"could not remove {', '.join(left)}")
 

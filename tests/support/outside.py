@@ -11,10 +11,7 @@ NAMES = {
     "six.partner.example": (None, "2001:db8:5::11"),
     "a.b.partner.example": ("203.0.113.12", None),
     "plain.example": ("203.0.113.13", "2001:db8:5::13"),
-    "static.example": (
-        "203.0.113.20",
-        None,
-    ),  # its ServiceEntry has an endpoint of its own: STATIC_ENDPOINT
+    "static.example": ("203.0.113.20", None),  # its ServiceEntry has an endpoint of its own: STATIC_ENDPOINT
     "evil.example": ("203.0.113.20", "2001:db8:5::20"),
     "hidden.example": ("203.0.113.21", None),
     "database.example": ("203.0.113.30", "2001:db8:5::30"),
@@ -36,50 +33,21 @@ WEB, EVIL, DATABASE, OTHER_DATABASE, MAIL = (
     "203.0.113.31",
     "203.0.113.32",
 )
-WEB6, EVIL6, DATABASE6, OTHER_DATABASE6 = (
-    "2001:db8:5::10",
-    "2001:db8:5::20",
-    "2001:db8:5::30",
-    "2001:db8:5::31",
-)
+WEB6, EVIL6, DATABASE6, OTHER_DATABASE6 = ("2001:db8:5::10", "2001:db8:5::20", "2001:db8:5::30", "2001:db8:5::31")
 UNREGISTERED_PORTS = (22, 8080, 8443, 9999)
 
 
 def addresses():
     found = {a for pair in NAMES.values() for a in pair if a}
-    found |= {
-        STATIC_ENDPOINT,
-        OTHER_DATABASE,
-        OTHER_DATABASE6,
-        TRAPS["refusing.example"][0],
-    }
+    found |= {STATIC_ENDPOINT, OTHER_DATABASE, OTHER_DATABASE6, TRAPS["refusing.example"][0]}
     return sorted(found)
 
 
 def write_certificates(directory):
     """ca.pem and one NAME.pem (certificate and key) for each name."""
     directory.mkdir()
-    new = (
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:P-256",
-        "-nodes",
-        "-days",
-        "2",
-    )
-    run(
-        *new,
-        "-keyout",
-        directory / "ca.key",
-        "-out",
-        directory / "ca.pem",
-        "-subj",
-        "/CN=Lab CA",
-    )
+    new = ("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2")
+    run(*new, "-keyout", directory / "ca.key", "-out", directory / "ca.pem", "-subj", "/CN=Lab CA")
     for name in [*NAMES, "default.outside.example"]:
         certificate, key = directory / f"{name}.crt", directory / f"{name}.key"
         run(
@@ -99,9 +67,7 @@ def write_certificates(directory):
             "-addext",
             "basicConstraints=critical,CA:FALSE",
         )
-        (directory / f"{name}.pem").write_text(
-            certificate.read_text() + key.read_text()
-        )
+        (directory / f"{name}.pem").write_text(certificate.read_text() + key.read_text())
 
 
 def _nginx_server(name, certificates, default):
@@ -124,13 +90,10 @@ def write_nginx(directory, certificates):
     """nginx.conf for every name; requests are told as JSON lines in requests.jsonl."""
     directory.mkdir()
     temporary = "\n".join(
-        f"  {kind}_temp_path {directory}/{kind};"
-        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        f"  {kind}_temp_path {directory}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
     names = ["default.outside.example", *NAMES]
-    servers = "".join(
-        _nginx_server(name, certificates, name == names[0]) for name in names
-    )
+    servers = "".join(_nginx_server(name, certificates, name == names[0]) for name in names)
     (directory / "nginx.conf").write_text(
         f"""
 daemon off; master_process off; pid {directory}/pid; error_log {directory}/error.log notice;
@@ -184,9 +147,7 @@ class Outside:
         for child in self._children:
             if not child.alive():
                 raise RuntimeError(f"{child.name} ended:\n{child.log.read_text()}")
-        return (self.directory / "nginx" / "pid").exists() and any(
-            e["what"] == "ready" for e in self.events()
-        )
+        return (self.directory / "nginx" / "pid").exists() and any(e["what"] == "ready" for e in self.events())
 
     def events(self):
         """What the servers of outside_services.py told, oldest first."""
@@ -244,8 +205,4 @@ class NameServer:
 def _json_lines(path: pathlib.Path):
     if not path.exists():
         return []
-    return [
-        json.loads(line)
-        for line in path.read_text(errors="replace").splitlines()
-        if line.endswith("}")
-    ]
+    return [json.loads(line) for line in path.read_text(errors="replace").splitlines() if line.endswith("}")]

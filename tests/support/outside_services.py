@@ -32,18 +32,14 @@ class Services:
         self.tell("database", peer=peer)
         try:
             writer.write(BANNER)
-            command, _, argument = (
-                (await reader.readline()).decode().strip().partition(" ")
-            )
+            command, _, argument = (await reader.readline()).decode().strip().partition(" ")
             if command in ("ECHO", "COUNT"):
                 await self._echo(reader, writer, command == "ECHO")
             elif command == "SEND":
                 await self._send(writer, int(argument))
             elif command == "RESET":
                 sock = writer.get_extra_info("socket")
-                sock.setsockopt(
-                    socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
-                )
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 writer.transport.abort()
                 return
             self.tell("database_end", peer=peer, command=command)
@@ -98,9 +94,7 @@ class Services:
             name, _, value = field.partition(":")
             fields[name.lower()] = value.strip()
         if line[1].startswith("/upgrade"):
-            writer.write(
-                b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n"
-            )
+            writer.write(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n")
             while data := await reader.read(65536):
                 writer.write(data)
                 await writer.drain()
@@ -128,9 +122,7 @@ class Services:
             writer.write(b"0\r\n\r\n")
             return True
         body = f"{size} {digest.hexdigest()}\n".encode()
-        writer.write(
-            b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body
-        )
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
         await writer.drain()
         return True
 
@@ -140,12 +132,7 @@ class Services:
             self.tell("sink_open", port=port, peer=peer)
             try:
                 while data := await reader.read(65536):
-                    self.tell(
-                        "sink_bytes",
-                        port=port,
-                        peer=peer,
-                        text=data[:200].decode("latin1"),
-                    )
+                    self.tell("sink_bytes", port=port, peer=peer, text=data[:200].decode("latin1"))
                     writer.write(data)
             except ConnectionResetError:
                 pass
@@ -171,36 +158,18 @@ class UdpEcho(asyncio.DatagramProtocol):
 async def main(events, addresses, sinks):
     services = Services(events)
     loop = asyncio.get_running_loop()
-    tcp = {
-        DATABASE: services.database,
-        MAIL: services.mail,
-        **{port: services.sink(port) for port in sinks},
-    }
+    tcp = {DATABASE: services.database, MAIL: services.mail, **{port: services.sink(port) for port in sinks}}
     for port, handler in tcp.items():
         for family, host in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
             await asyncio.start_server(handler, host, port, family=family, backlog=1024)
     await asyncio.start_server(services.backend, "127.0.0.1", BACKEND, backlog=1024)
-    await loop.create_datagram_endpoint(
-        lambda: UdpEcho(services, DISCARD), ("::", DISCARD)
-    )  # both families
+    await loop.create_datagram_endpoint(lambda: UdpEcho(services, DISCARD), ("::", DISCARD))  # both families
     for port in UDP_ECHO:
-        for (
-            host
-        ) in (
-            addresses
-        ):  # each by itself: an answer must come from the address that was asked
-            await loop.create_datagram_endpoint(
-                lambda port=port: UdpEcho(services, port), (host, port)
-            )
+        for host in addresses:  # each by itself: an answer must come from the address that was asked
+            await loop.create_datagram_endpoint(lambda port=port: UdpEcho(services, port), (host, port))
     services.tell("ready")
     await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    asyncio.run(
-        main(
-            sys.argv[1],
-            sys.argv[2].split(","),
-            [int(port) for port in sys.argv[3].split(",")],
-        )
-    )
+    asyncio.run(main(sys.argv[1], sys.argv[2].split(","), [int(port) for port in sys.argv[3].split(",")]))

@@ -18,20 +18,10 @@ def checksum(data):
 
 
 def _pseudo(source, destination, protocol, length):
-    source, destination = ipaddress.ip_address(source), ipaddress.ip_address(
-        destination
-    )
+    source, destination = ipaddress.ip_address(source), ipaddress.ip_address(destination)
     if source.version == 4:
-        return (
-            source.packed
-            + destination.packed
-            + struct.pack("!BBH", 0, protocol, length)
-        )
-    return (
-        source.packed
-        + destination.packed
-        + struct.pack("!IHBB", length, 0, 0, protocol)
-    )
+        return source.packed + destination.packed + struct.pack("!BBH", 0, protocol, length)
+    return source.packed + destination.packed + struct.pack("!IHBB", length, 0, 0, protocol)
 
 
 def tcp(
@@ -49,36 +39,16 @@ def tcp(
 ):
     options += b"\0" * (-len(options) % 4)
     header = (
-        struct.pack(
-            "!HHIIBBHHH",
-            sport,
-            dport,
-            seq,
-            ack,
-            (5 + len(options) // 4) << 4,
-            flags,
-            window,
-            0,
-            urgent,
-        )
+        struct.pack("!HHIIBBHHH", sport, dport, seq, ack, (5 + len(options) // 4) << 4, flags, window, 0, urgent)
         + options
     )
-    total = checksum(
-        _pseudo(source, destination, TCP, len(header) + len(payload)) + header + payload
-    )
+    total = checksum(_pseudo(source, destination, TCP, len(header) + len(payload)) + header + payload)
     return header[:16] + struct.pack("!H", total) + header[18:] + payload
 
 
 def udp(source, destination, sport, dport, payload=b""):
     header = struct.pack("!HHHH", sport, dport, 8 + len(payload), 0)
-    total = (
-        checksum(
-            _pseudo(source, destination, UDP, len(header) + len(payload))
-            + header
-            + payload
-        )
-        or 0xFFFF
-    )
+    total = checksum(_pseudo(source, destination, UDP, len(header) + len(payload)) + header + payload) or 0xFFFF
     return header[:6] + struct.pack("!H", total) + payload
 
 
@@ -110,24 +80,14 @@ def ip(
 ):
     """An IPv4 or IPv6 packet. `offset` in bytes makes it a fragment (in IPv6 by a fragment header); `options` are IPv4's;
     `extension` with `first_header` puts IPv6 extension headers before the payload."""
-    source, destination = ipaddress.ip_address(source), ipaddress.ip_address(
-        destination
-    )
+    source, destination = ipaddress.ip_address(source), ipaddress.ip_address(destination)
     if source.version == 4:
         options += b"\0" * (-len(options) % 4)
         length = 20 + len(options)
         fragment = (0x2000 if more_fragments else 0) | offset // 8
         header = (
             struct.pack(
-                "!BBHHHBBH",
-                0x40 | length // 4,
-                0,
-                length + len(payload),
-                identification,
-                fragment,
-                ttl,
-                protocol,
-                0,
+                "!BBHHHBBH", 0x40 | length // 4, 0, length + len(payload), identification, fragment, ttl, protocol, 0
             )
             + source.packed
             + destination.packed
@@ -137,23 +97,9 @@ def ip(
     following = first_header if extension else protocol
     body = extension + payload
     if more_fragments or offset:
-        body = (
-            struct.pack(
-                "!BBHI",
-                following,
-                0,
-                offset | (1 if more_fragments else 0),
-                identification,
-            )
-            + body
-        )
+        body = struct.pack("!BBHI", following, 0, offset | (1 if more_fragments else 0), identification) + body
         following = 44
-    return (
-        struct.pack("!IHBB", 0x60000000, len(body), following, ttl)
-        + source.packed
-        + destination.packed
-        + body
-    )
+    return struct.pack("!IHBB", 0x60000000, len(body), following, ttl) + source.packed + destination.packed + body
 
 
 def ethernet(to_mac, from_mac, packet, vlan=None):
@@ -189,15 +135,7 @@ class Packet:
     def __str__(self):
         names = {ICMP: "icmp", TCP: "tcp", UDP: "udp", ICMP6: "icmp6"}
         flags = "".join(
-            letter
-            for bit, letter in (
-                (SYN, "S"),
-                (FIN, "F"),
-                (RST, "R"),
-                (PSH, "P"),
-                (ACK, "."),
-            )
-            if self.flags & bit
+            letter for bit, letter in ((SYN, "S"), (FIN, "F"), (RST, "R"), (PSH, "P"), (ACK, ".")) if self.flags & bit
         )
         return (
             f"{self.interface}: {names.get(self.protocol, self.protocol)} {self.source}:{self.sport} > "
@@ -221,24 +159,15 @@ def parse(interface, frame):
             body[9],
             fragment=fragment != 0,
         )
-        rest, hidden = (
-            body[length : int.from_bytes(body[2:4], "big") or None],
-            fragment & 0x1FFF,
-        )
+        rest, hidden = body[length : int.from_bytes(body[2:4], "big") or None], fragment & 0x1FFF
     elif kind == ETH_IPV6 and len(body) >= 40:
         packet = Packet(
-            interface,
-            str(ipaddress.IPv6Address(body[8:24])),
-            str(ipaddress.IPv6Address(body[24:40])),
-            body[6],
+            interface, str(ipaddress.IPv6Address(body[8:24])), str(ipaddress.IPv6Address(body[24:40])), body[6]
         )
         rest, hidden = body[40:], 0
         while packet.protocol in (0, 43, 44, 60) and len(rest) >= 8:
             if packet.protocol == 44:
-                packet.fragment, hidden = (
-                    True,
-                    int.from_bytes(rest[2:4], "big") & 0xFFF8,
-                )
+                packet.fragment, hidden = True, int.from_bytes(rest[2:4], "big") & 0xFFF8
                 packet.protocol, rest = rest[0], rest[8:]
             else:
                 packet.protocol, rest = rest[0], rest[8 + rest[1] * 8 :]
@@ -253,10 +182,7 @@ def parse(interface, frame):
 
 def _transport(packet, rest):
     if packet.protocol == TCP and len(rest) >= 20:
-        packet.sport, packet.dport, packet.flags = (
-            *struct.unpack("!HH", rest[:4]),
-            rest[13],
-        )
+        packet.sport, packet.dport, packet.flags = *struct.unpack("!HH", rest[:4]), rest[13]
         packet.sequence, packet.acknowledgement = struct.unpack("!II", rest[4:12])
         packet.options = rest[20 : (rest[12] >> 4) * 4]
         packet.payload = rest[(rest[12] >> 4) * 4 :]

@@ -25,9 +25,7 @@ class Done:
     milliseconds: float
 
     def __str__(self):
-        return (
-            f"exit {self.code} after {self.milliseconds:.0f} ms\n{self.out}{self.error}"
-        )
+        return f"exit {self.code} after {self.milliseconds:.0f} ms\n{self.out}{self.error}"
 
 
 @dataclasses.dataclass
@@ -38,10 +36,7 @@ class Refusal:
     milliseconds: float
 
     def at_once(self, *errors):
-        return (
-            self.error in (errors or ("ConnectionRefusedError",))
-            and self.milliseconds < REFUSED_WITHIN_MS
-        )
+        return self.error in (errors or ("ConnectionRefusedError",)) and self.milliseconds < REFUSED_WITHIN_MS
 
 
 class Pod:
@@ -62,13 +57,8 @@ class Pod:
 
     def _build(self):
         run("ip", "netns", "add", self.netns)
-        sysctl(
-            self.netns, ipv6__conf__all__accept_dad=0, ipv6__conf__default__accept_dad=0
-        )
-        ip_batch(
-            self.lab.node,
-            f"link add {self.interface} type veth peer name eth0 netns {self.netns}",
-        )
+        sysctl(self.netns, ipv6__conf__all__accept_dad=0, ipv6__conf__default__accept_dad=0)
+        ip_batch(self.lab.node, f"link add {self.interface} type veth peer name eth0 netns {self.netns}")
         self._configure()
         self.cgroup.mkdir()
         self._pause = self._start_pause()
@@ -104,9 +94,7 @@ class Pod:
             route add fd00:1::1/128 dev eth0
             route add default via fd00:1::1 src {self.ip6}""",
         )
-        self.mac, self.host_mac = self.lab.mac(self.netns, "eth0"), self.lab.mac(
-            node, self.interface
-        )
+        self.mac, self.host_mac = self.lab.mac(self.netns, "eth0"), self.lab.mac(node, self.interface)
         # Neighbours by hand: no packet ever waits for an answer, so captures see them in the order they were sent.
         ip_batch(
             node,
@@ -129,18 +117,7 @@ class Pod:
         script = 'mount --bind "$1" /etc/resolv.conf && : > "$2" && exec sleep infinity'
         pause = Spawned(
             f"pod {self.name}",
-            [
-                "unshare",
-                "--mount",
-                "--propagation",
-                "private",
-                "sh",
-                "-c",
-                script,
-                "sh",
-                resolv,
-                ready,
-            ],
+            ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh", resolv, ready],
             self.lab.directory / f"pod-{self.name}.log",
             self.netns,
         )
@@ -160,11 +137,7 @@ class Pod:
 
     def command(self, *argv, uid=None):
         """The argv that runs a program inside: the pod's cgroup, network and mounts."""
-        drop = (
-            ["setpriv", "--reuid", str(uid), "--regid", str(uid), "--clear-groups"]
-            if uid
-            else []
-        )
+        drop = ["setpriv", "--reuid", str(uid), "--regid", str(uid), "--clear-groups"] if uid else []
         return [
             "setpriv",
             "--pdeathsig",
@@ -185,11 +158,7 @@ class Pod:
         start = time.monotonic()
         # Every step of command() is an exec, so this pid is the program's.
         with subprocess.Popen(
-            self.command(*argv, uid=uid),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd="/",
+            self.command(*argv, uid=uid), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd="/"
         ) as child:
             try:
                 out, error = child.communicate(input or b"", timeout=timeout_s)
@@ -221,14 +190,7 @@ class Pod:
     def openssl(self, address, *options, input=b""):
         """openssl s_client to ADDRESS:PORT."""
         return self.run(
-            "openssl",
-            "s_client",
-            "-connect",
-            address,
-            "-CAfile",
-            self.lab.outside.ca,
-            *options,
-            input=input,
+            "openssl", "s_client", "-connect", address, "-CAfile", self.lab.outside.ca, *options, input=input
         )
 
     # Sockets, made in the pod's network by this process (which is in none of the pod's cgroups)
@@ -251,9 +213,7 @@ class Pod:
         """Connects (a datagram socket also sends and waits), and tells how that failed."""
         start, error = time.monotonic(), ""
         try:
-            with self.open_socket(
-                socket.AF_INET6 if ":" in address else socket.AF_INET, kind
-            ) as sock:
+            with self.open_socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind) as sock:
                 sock.settimeout(5)
                 sock.connect((address, port))
                 if kind == socket.SOCK_DGRAM:
@@ -265,9 +225,7 @@ class Pod:
 
     def tls(self, address, name, port=443, **options):
         """A TLS session with SNI `name`, by whatever address."""
-        return TlsClient(
-            self.connect(address, port), name, ca=self.lab.outside.ca, **options
-        )
+        return TlsClient(self.connect(address, port), name, ca=self.lab.outside.ca, **options)
 
     def http(self, address, request, port=80):
         """Sends raw bytes, returns all that comes back until the end."""
@@ -279,9 +237,7 @@ class Pod:
 
     def send_packet(self, packet, vlan=None):
         """Puts an IP packet on the pod's interface as it is."""
-        with inside(self.netns), socket.socket(
-            socket.AF_PACKET, socket.SOCK_RAW, 0
-        ) as sock:
+        with inside(self.netns), socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as sock:
             sock.bind(("eth0", 0))
             sock.send(packets.ethernet(self.host_mac, self.mac, packet, vlan))
 

@@ -14,34 +14,16 @@ _MASK = 0xFFFFFFFF
 def silence_kernel(pod):
     """Makes the pod's own TCP deaf: without addresses it neither answers nor resets what comes."""
     for version in (4, 6):
-        run(
-            "ip",
-            "-n",
-            pod.netns,
-            f"-{version}",
-            "addr",
-            "flush",
-            "dev",
-            "eth0",
-            "scope",
-            "global",
-        )
+        run("ip", "-n", pod.netns, f"-{version}", "addr", "flush", "dev", "eth0", "scope", "global")
 
 
 class RawCall:
     """One connection of a pod whose own TCP is deaf (silence_kernel). Offsets count the bytes after the SYN."""
 
     def __init__(self, pod, address, port, source_port, first=None):
-        self.pod, self.address, self.port, self.source_port = (
-            pod,
-            address,
-            port,
-            source_port,
-        )
+        self.pod, self.address, self.port, self.source_port = pod, address, port, source_port
         self.source = pod.address(6 if ":" in address else 4)
-        self.first = (
-            random.getrandbits(32) if first is None else first
-        ) & _MASK  # number of the first byte
+        self.first = (random.getrandbits(32) if first is None else first) & _MASK  # number of the first byte
         self.acknowledged = 0  # the number that the peer's next byte has
         self._received = {}
         self._expected = None
@@ -62,16 +44,7 @@ class RawCall:
         self._capture.close()
         self._sender.close()
 
-    def send(
-        self,
-        payload=b"",
-        offset=0,
-        flags=ACK | PSH,
-        ack=None,
-        options=b"",
-        urgent=0,
-        window=64240,
-    ):
+    def send(self, payload=b"", offset=0, flags=ACK | PSH, ack=None, options=b"", urgent=0, window=64240):
         """One segment."""
         segment = packets.tcp(
             self.source,
@@ -80,9 +53,7 @@ class RawCall:
             self.port,
             flags,
             seq=(self.first + offset) & _MASK,
-            ack=(self.acknowledged if ack is None else ack) & _MASK
-            if flags & ACK
-            else 0,
+            ack=(self.acknowledged if ack is None else ack) & _MASK if flags & ACK else 0,
             payload=payload,
             options=options,
             urgent=urgent,
@@ -102,9 +73,7 @@ class RawCall:
     def finish_handshake(self):
         answer = self.wait_for("the SYN-ACK", lambda p: p.flags & (SYN | RST))
         assert answer.flags & SYN, "the SYN was answered with RST"
-        assert (
-            answer.acknowledgement == self.first
-        ), "a SYN's payload counts for nothing"
+        assert answer.acknowledgement == self.first, "a SYN's payload counts for nothing"
         self.acknowledged = self._expected = (answer.sequence + 1) & _MASK
         self.send(flags=ACK)
         return answer
@@ -115,21 +84,17 @@ class RawCall:
             p
             for p in self._capture.drain()
             if p.protocol == TCP
-            and (p.source, p.sport, p.destination, p.dport)
-            == (self.address, self.port, self.source, self.source_port)
+            and (p.source, p.sport, p.destination, p.dport) == (self.address, self.port, self.source, self.source_port)
         ]
 
     def wait_for(self, what, wanted, timeout_s=5.0):
-        return wait_for(what, lambda: [p for p in self.seen() if wanted(p)], timeout_s)[
-            0
-        ]
+        return wait_for(what, lambda: [p for p in self.seen() if wanted(p)], timeout_s)[0]
 
     def wait_acknowledged(self, offset):
         """The peer has what is before the offset."""
         number = (self.first + offset) & _MASK
         return self.wait_for(
-            f"byte {offset} to be acknowledged",
-            lambda p: p.flags & ACK and p.acknowledgement == number,
+            f"byte {offset} to be acknowledged", lambda p: p.flags & ACK and p.acknowledgement == number
         )
 
     def received(self):
@@ -138,13 +103,9 @@ class RawCall:
         for packet in self.seen():
             if packet.flags & (SYN | RST) or self._expected is None:
                 continue
-            begin = (
-                (packet.sequence - self._expected + 0x80000000) & _MASK
-            ) - 0x80000000
+            begin = ((packet.sequence - self._expected + 0x80000000) & _MASK) - 0x80000000
             if 0 <= begin and packet.payload:
-                self._received[begin] = max(
-                    self._received.get(begin, b""), packet.payload, key=len
-                )
+                self._received[begin] = max(self._received.get(begin, b""), packet.payload, key=len)
         for begin in sorted(self._received):
             if begin > len(stream):
                 break

@@ -34,7 +34,4 @@ def running(lab, where, name, argv, listens):
 
 
 def in_log(log, text):
-    wait_for(
-        f"{text} in {log.name}",
-        lambda: log.exists() and text in log.read_text(errors="replace"),
-    )
+    wait_for(f"{text} in {log.name}", lambda: log.exists() and text in log.read_text(errors="replace"))

@@ -36,7 +36,7 @@ class DialAny : public testing::Test {
     acceptor.listen(0);
     const auto endpoint = acceptor.local_endpoint();
     for (int count = 0; count < 2; ++count) {
-      Tcp::socket filler(context_);
+      boost::asio::ip::tcp::socket filler(context_);
       filler.open(Tcp::v4());
       filler.native_non_blocking(true);
       EXPECT_EQ(::connect(filler.native_handle(), endpoint.data(), static_cast<socklen_t>(endpoint.size())), -1);
@@ -63,13 +63,14 @@ class DialAny : public testing::Test {
     auto result = dial(std::move(endpoints), plan);
     if (const auto* error = std::get_if<DialError>(&result)) return error->message;
     auto& [socket, endpoint] = std::get<Dialled>(result);
-    EXPECT_EQ(to_endpoint(socket.remote_endpoint()), endpoint);
+    boost::system::error_code error;
+    EXPECT_EQ(to_endpoint(socket.remote_endpoint(error)), endpoint);
     return endpoint.to_string();
   }
 
   boost::asio::io_context context_;
   std::vector<Tcp::acceptor> acceptors_;
-  std::vector<Tcp::socket> fillers_;
+  std::vector<boost::asio::ip::tcp::socket> fillers_;
 };
 
 TEST_F(DialAny, takes_the_first_address_when_it_answers) {

@@ -32,7 +32,7 @@ class Http2Server {
   // Called when a request's head is there, and again when it has ended.
   using Answerer = std::function<void(Http2Server&, std::int32_t stream, const Request&)>;
 
-  Http2Server(net::Tcp::socket& socket, Answerer answerer) : socket_(socket), answerer_(std::move(answerer)) {
+  Http2Server(net::Socket& socket, Answerer answerer) : socket_(socket), answerer_(std::move(answerer)) {
     nghttp2_session_callbacks* callbacks = nullptr;
     nghttp2_session_callbacks_new(&callbacks);
     nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header);
@@ -147,7 +147,7 @@ class Http2Server {
     return static_cast<ssize_t>(count);
   }
 
-  net::Tcp::socket& socket_;
+  net::Socket& socket_;
   Answerer answerer_;
   nghttp2_session* session_ = nullptr;
   std::map<std::int32_t, Out> out_;

@@ -10,7 +10,7 @@ namespace sluice::relay {
 namespace {
 
 constexpr HttpLimits patient{net::Milliseconds(5000), net::Milliseconds(5000), net::Milliseconds(5000)};
-using Socket = net::Tcp::socket;
+using Socket = net::Socket;
 using Request = Http2Server::Request;
 
 // Everything goes to one upstream.

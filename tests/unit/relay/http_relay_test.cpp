@@ -53,8 +53,8 @@ class HttpRelay : public testing::Test {
     end = co_await relay_http(client_.near, std::move(*first), hosts_, limits, loop_.pipes(), totals);
   }
 
-  net::Tcp::socket& client() { return client_.far; }
-  net::Tcp::socket& upstream() { return upstream_.far; }
+  net::Socket& client() { return client_.far; }
+  net::Socket& upstream() { return upstream_.far; }
 
   Loop loop_;
   Loop::Pair client_ = loop_.connect();
@@ -64,7 +64,7 @@ class HttpRelay : public testing::Test {
   std::optional<End> end;
 };
 
-using Socket = net::Tcp::socket;
+using Socket = net::Socket;
 
 TEST_F(HttpRelay, serves_one_request_after_the_other_on_one_connection) {
   const auto client_script = [](Socket& socket) -> net::Task<void> {

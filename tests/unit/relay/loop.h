@@ -5,12 +5,13 @@
 
 #include <array>
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
 #include <string>
 #include <string_view>
 #include <utility>
 
 #include "net/stream.h"
-#include "relay/splice.h"
+#include "relay/pipe_pool.h"
 #include "tests/support/run_scripts.h"
 
 namespace sluice::relay {
@@ -19,23 +20,19 @@ class Loop {
  public:
   struct Pair {
     net::PlainStream near;  // the relay's end
-    net::Tcp::socket far;   // the script's end
+    net::Socket far;        // the script's end
   };
 
   boost::asio::io_context& context() { return context_; }
   PipePool& pipes() { return pipes_; }
 
-  // A connection over loopback, each end non-blocking.
+  // A connection over loopback.
   Pair connect() {
-    net::Tcp::acceptor acceptor(context_, {boost::asio::ip::address_v4::loopback(), 0});
-    net::Tcp::socket far(context_);
+    boost::asio::ip::tcp::acceptor acceptor(context_, {boost::asio::ip::address_v4::loopback(), 0});
+    boost::asio::ip::tcp::socket far(context_);
     far.connect(acceptor.local_endpoint());
     auto near = acceptor.accept();
-    near.native_non_blocking(true);
-    far.native_non_blocking(true);
-    near.set_option(net::Tcp::no_delay(true));
-    far.set_option(net::Tcp::no_delay(true));
-    return {net::PlainStream(std::move(near)), std::move(far)};
+    return {net::PlainStream(adopt(near)), adopt(far)};
   }
 
   // See run_scripts().
@@ -45,18 +42,24 @@ class Loop {
   }
 
  private:
+  net::Socket adopt(boost::asio::ip::tcp::socket& socket) {
+    socket.non_blocking(true);
+    socket.set_option(net::Tcp::no_delay(true));
+    return {net::Poller::of(context_.get_executor()), UniqueFd(socket.release())};
+  }
+
   PipePool pipes_;
   boost::asio::io_context context_{1};
 };
 
 // What a script does at its end of a connection. Reads end early when the connection does.
 
-inline net::Task<void> send(net::Tcp::socket& socket, std::string_view text) {
+inline net::Task<void> send(net::Socket& socket, std::string_view text) {
   co_await net::write_all(socket, {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()});
 }
 
 // Exactly `size` bytes.
-inline net::Task<std::string> receive(net::Tcp::socket& socket, std::size_t size) {
+inline net::Task<std::string> receive(net::Socket& socket, std::size_t size) {
   std::string text(size, '\0');
   std::size_t used = 0;
   while (used < size) {
@@ -71,7 +74,7 @@ inline net::Task<std::string> receive(net::Tcp::socket& socket, std::size_t size
 }
 
 // Up to and including `mark`.
-inline net::Task<std::string> receive_until(net::Tcp::socket& socket, std::string_view mark) {
+inline net::Task<std::string> receive_until(net::Socket& socket, std::string_view mark) {
   std::string text;
   while (!text.ends_with(mark)) {
     const auto next = co_await receive(socket, 1);
@@ -82,7 +85,7 @@ inline net::Task<std::string> receive_until(net::Tcp::socket& socket, std::strin
 }
 
 // Everything to the end, and how it ended: "..." or "... RST".
-inline net::Task<std::string> receive_all(net::Tcp::socket& socket) {
+inline net::Task<std::string> receive_all(net::Socket& socket) {
   std::string text;
   std::array<std::uint8_t, 65536> buffer;
   for (;;) {

@@ -24,7 +24,7 @@ class Opaque final : public net::Stream {
   net::Task<bool> write_all(ByteSpan bytes) override { return inner_.write_all(bytes); }
   net::Task<void> finish_writing() override { return inner_.finish_writing(); }
   bool is_quiet() override { return inner_.is_quiet(); }
-  net::Tcp::socket& socket() override { return inner_.socket(); }
+  net::Socket& socket() override { return inner_.socket(); }
   bool is_plain() const override { return false; }
 
  private:
@@ -45,8 +45,8 @@ class Tunnel : public testing::TestWithParam<Side> {
     end = co_await tunnel(client, upstream, limits, loop_.pipes(), totals);
   }
 
-  net::Tcp::socket& client() { return client_.far; }
-  net::Tcp::socket& upstream() { return upstream_.far; }
+  net::Socket& client() { return client_.far; }
+  net::Socket& upstream() { return upstream_.far; }
 
   Loop loop_;
   Loop::Pair client_ = loop_.connect();
@@ -56,13 +56,13 @@ class Tunnel : public testing::TestWithParam<Side> {
 };
 
 TEST_P(Tunnel, carries_bytes_both_ways_and_ends_when_both_sides_have) {
-  const auto client_script = [](net::Tcp::socket& socket) -> net::Task<void> {
+  const auto client_script = [](net::Socket& socket) -> net::Task<void> {
     co_await send(socket, "question");
     EXPECT_EQ(co_await receive(socket, 6), "answer");
     net::finish_writing(socket);
     EXPECT_EQ(co_await receive_all(socket), "");
   };
-  const auto upstream_script = [](net::Tcp::socket& socket) -> net::Task<void> {
+  const auto upstream_script = [](net::Socket& socket) -> net::Task<void> {
     EXPECT_EQ(co_await receive(socket, 8), "question");
     co_await send(socket, "answer");
     EXPECT_EQ(co_await receive_all(socket), "");
@@ -77,12 +77,12 @@ TEST_P(Tunnel, carries_bytes_both_ways_and_ends_when_both_sides_have) {
 }
 
 TEST_P(Tunnel, passes_a_half_close_on_while_the_other_direction_goes_on) {
-  const auto client_script = [](net::Tcp::socket& socket) -> net::Task<void> {
+  const auto client_script = [](net::Socket& socket) -> net::Task<void> {
     co_await send(socket, "all I have");
     net::finish_writing(socket);
     EXPECT_EQ(co_await receive_all(socket), "read all of it");
   };
-  const auto upstream_script = [](net::Tcp::socket& socket) -> net::Task<void> {
+  const auto upstream_script = [](net::Socket& socket) -> net::Task<void> {
     EXPECT_EQ(co_await receive_all(socket), "all I have");
     // The answer begins only after the end of the question was seen.
     co_await send(socket, "read all ");
@@ -94,12 +94,12 @@ TEST_P(Tunnel, passes_a_half_close_on_while_the_other_direction_goes_on) {
 }
 
 TEST_P(Tunnel, passes_a_half_close_of_the_upstream_on) {
-  const auto upstream_script = [](net::Tcp::socket& socket) -> net::Task<void> {
+  const auto upstream_script = [](net::Socket& socket) -> net::Task<void> {
     co_await send(socket, "goodbye");
     net::finish_writing(socket);
     EXPECT_EQ(co_await receive_all(socket), "but listen");
   };
-  const auto client_script = [](net::Tcp::socket& socket) -> net::Task<void> {
+  const auto client_script = [](net::Socket& socket) -> net::Task<void> {
     EXPECT_EQ(co_await receive_all(socket), "goodbye");
     co_await send(socket, "but listen");
     net::finish_writing(socket);
@@ -109,12 +109,12 @@ TEST_P(Tunnel, passes_a_half_close_of_the_upstream_on) {
 }
 
 TEST_P(Tunnel, resets_the_upstream_when_the_client_resets) {
-  const auto client_script = [](net::Tcp::socket& socket) -> net::Task<void> {
+  const auto client_script = [](net::Socket& socket) -> net::Task<void> {
     co_await send(socket, "hello");
     EXPECT_EQ(co_await receive(socket, 2), "ok");
     net::reset(socket);
   };
-  const auto upstream_script = [](net::Tcp::socket& socket) -> net::Task<void> {
+  const auto upstream_script = [](net::Socket& socket) -> net::Task<void> {
     EXPECT_EQ(co_await receive(socket, 5), "hello");
     co_await send(socket, "ok");
     EXPECT_EQ(co_await receive_all(socket), "RST");
@@ -124,11 +124,11 @@ TEST_P(Tunnel, resets_the_upstream_when_the_client_resets) {
 }
 
 TEST_P(Tunnel, resets_the_client_when_the_upstream_resets) {
-  const auto upstream_script = [](net::Tcp::socket& socket) -> net::Task<void> {
+  const auto upstream_script = [](net::Socket& socket) -> net::Task<void> {
     EXPECT_EQ(co_await receive(socket, 5), "hello");
     net::reset(socket);
   };
-  const auto client_script = [](net::Tcp::socket& socket) -> net::Task<void> {
+  const auto client_script = [](net::Socket& socket) -> net::Task<void> {
     co_await send(socket, "hello");
     EXPECT_EQ(co_await receive_all(socket), "RST");
   };
@@ -137,7 +137,7 @@ TEST_P(Tunnel, resets_the_client_when_the_upstream_resets) {
 }
 
 TEST_P(Tunnel, passes_a_reset_on_after_a_half_close) {
-  const auto script = [](net::Tcp::socket& client, net::Tcp::socket& upstream) -> net::Task<void> {
+  const auto script = [](net::Socket& client, net::Socket& upstream) -> net::Task<void> {
     net::finish_writing(client);
     EXPECT_EQ(co_await receive_all(upstream), "");
     co_await send(upstream, "half");
@@ -150,7 +150,7 @@ TEST_P(Tunnel, passes_a_reset_on_after_a_half_close) {
 }
 
 TEST_P(Tunnel, resets_both_sides_when_nothing_moves_for_too_long) {
-  const auto expect_reset = [](net::Tcp::socket& socket) -> net::Task<void> {
+  const auto expect_reset = [](net::Socket& socket) -> net::Task<void> {
     EXPECT_EQ(co_await receive_all(socket), "RST");
   };
   loop_.run(relay({net::Milliseconds(30)}), expect_reset(client()), expect_reset(upstream()));
@@ -158,11 +158,11 @@ TEST_P(Tunnel, resets_both_sides_when_nothing_moves_for_too_long) {
 }
 
 TEST_P(Tunnel, ends_when_nothing_is_answered_in_time_whatever_is_sent) {
-  const auto client_script = [](net::Tcp::socket& socket) -> net::Task<void> {
+  const auto client_script = [](net::Socket& socket) -> net::Task<void> {
     co_await send(socket, "hello?");
     EXPECT_EQ(co_await receive_all(socket), "RST");
   };
-  const auto upstream_script = [](net::Tcp::socket& socket) -> net::Task<void> {
+  const auto upstream_script = [](net::Socket& socket) -> net::Task<void> {
     EXPECT_EQ(co_await receive_all(socket), "hello?RST");
   };
   loop_.run(relay({long_idle.idle, net::Milliseconds(30)}), client_script(client()), upstream_script(upstream()));
@@ -171,7 +171,7 @@ TEST_P(Tunnel, ends_when_nothing_is_answered_in_time_whatever_is_sent) {
 
 TEST_P(Tunnel, is_not_idle_while_one_direction_moves) {
   static constexpr IdleLimits idle{net::Milliseconds(200)};
-  const auto upstream_script = [](net::Tcp::socket& socket) -> net::Task<void> {
+  const auto upstream_script = [](net::Socket& socket) -> net::Task<void> {
     boost::asio::steady_timer pause(socket.get_executor());
     for (int step = 0; step < 8; ++step) {
       co_await send(socket, "x");
@@ -180,7 +180,7 @@ TEST_P(Tunnel, is_not_idle_while_one_direction_moves) {
     }
     net::finish_writing(socket);
   };
-  const auto client_script = [](net::Tcp::socket& socket) -> net::Task<void> {
+  const auto client_script = [](net::Socket& socket) -> net::Task<void> {
     EXPECT_EQ(co_await receive_all(socket), "xxxxxxxx");
     net::finish_writing(socket);
   };
@@ -189,11 +189,11 @@ TEST_P(Tunnel, is_not_idle_while_one_direction_moves) {
 }
 
 TEST_P(Tunnel, that_is_cut_from_outside_says_so_and_resets_both_sides) {
-  const auto client_script = [](net::Tcp::socket& socket) -> net::Task<void> {
+  const auto client_script = [](net::Socket& socket) -> net::Task<void> {
     co_await send(socket, "hello");
     EXPECT_EQ(co_await receive_all(socket), "RST");
   };
-  const auto upstream_script = [this](net::Tcp::socket& socket) -> net::Task<void> {
+  const auto upstream_script = [this](net::Socket& socket) -> net::Task<void> {
     EXPECT_EQ(co_await receive(socket, 5), "hello");
     client_.near.reset();
     upstream_.near.reset();
@@ -208,12 +208,12 @@ TEST_P(Tunnel, carries_megabytes_unchanged_to_a_reader_that_starts_late) {
   for (std::uint32_t word = 1; sent.size() < 16UL * 1024 * 1024; word = word * 1664525 + 1013904223) {
     sent.append(reinterpret_cast<const char*>(&word), sizeof word);
   }
-  const auto client_script = [](net::Tcp::socket& socket, const std::string& text) -> net::Task<void> {
+  const auto client_script = [](net::Socket& socket, const std::string& text) -> net::Task<void> {
     co_await send(socket, text);
     net::finish_writing(socket);
     EXPECT_EQ(co_await receive_all(socket), "");
   };
-  const auto upstream_script = [](net::Tcp::socket& socket, const std::string& text) -> net::Task<void> {
+  const auto upstream_script = [](net::Socket& socket, const std::string& text) -> net::Task<void> {
     net::finish_writing(socket);
     // Every buffer on the way is full by the time anybody reads.
     boost::asio::steady_timer pause(socket.get_executor(), std::chrono::milliseconds(50));
@@ -232,13 +232,13 @@ TEST_P(Tunnel, holds_no_pipe_while_it_is_silent) {
   // One pipe may wait in the pool for reuse; a silent connection holds none of its own.
   loop_.pipes().give_back(*loop_.pipes().take());
   const auto before = count_files();
-  const auto client_script = [&](net::Tcp::socket& socket) -> net::Task<void> {
+  const auto client_script = [&](net::Socket& socket) -> net::Task<void> {
     co_await send(socket, "a");
     EXPECT_EQ(co_await receive(socket, 1), "b");
     EXPECT_EQ(count_files(), before);
     net::reset(socket);
   };
-  const auto upstream_script = [](net::Tcp::socket& socket) -> net::Task<void> {
+  const auto upstream_script = [](net::Socket& socket) -> net::Task<void> {
     EXPECT_EQ(co_await receive(socket, 1), "a");
     co_await send(socket, "b");
     co_await receive_all(socket);

@@ -5,8 +5,6 @@
 #include <array>
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/read.hpp>
-#include <boost/asio/use_awaitable.hpp>
-#include <boost/asio/write.hpp>
 #include <future>
 #include <stdexcept>
 #include <string>
@@ -60,14 +58,14 @@ class WorkerTest : public testing::Test {
     return port;
   }
 
-  net::Tcp::socket connect(std::uint16_t port) {
-    net::Tcp::socket socket(outside);
+  asio::ip::tcp::socket connect(std::uint16_t port) {
+    asio::ip::tcp::socket socket(outside);
     socket.connect({asio::ip::address_v4::loopback(), port});
     return socket;
   }
 
   // What the other end sends until it closes.
-  static std::string read_all(net::Tcp::socket& socket) {
+  static std::string read_all(asio::ip::tcp::socket& socket) {
     std::string text;
     boost::system::error_code error;
     asio::read(socket, asio::dynamic_buffer(text), error);
@@ -78,8 +76,12 @@ class WorkerTest : public testing::Test {
   Worker worker{LiveLimits{10, 10, 10, 10}};
 };
 
-net::Task<void> say_hello(net::Tcp::socket socket) {
-  co_await asio::async_write(socket, asio::buffer("hello", 5), asio::use_awaitable);
+net::Task<void> send(net::Socket& socket, std::string_view text) {
+  co_await net::write_all(socket, {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()});
+}
+
+net::Task<void> say_hello(net::Socket socket) {
+  co_await send(socket, "hello");
 }
 
 TEST_F(WorkerTest, has_no_policy_until_it_adopts_one) {
@@ -135,7 +137,7 @@ TEST_F(WorkerTest, serves_connections_until_it_stops_accepting) {
   EXPECT_EQ(read_all(first), "hello");
   worker.stop_accepting();
   worker.ask([] { return 0; }, patience);
-  net::Tcp::socket second(outside);
+  asio::ip::tcp::socket second(outside);
   boost::system::error_code error;
   second.connect({asio::ip::address_v4::loopback(), port}, error);
   EXPECT_EQ(error, asio::error::connection_refused);
@@ -143,7 +145,7 @@ TEST_F(WorkerTest, serves_connections_until_it_stops_accepting) {
 
 TEST_F(WorkerTest, goes_on_accepting_when_a_connection_throws) {
   int served = 0;
-  const auto port = listen([&served](net::Tcp::socket socket) -> net::Task<void> {
+  const auto port = listen([&served](net::Socket socket) -> net::Task<void> {
     if (++served == 1) throw std::runtime_error("a task that fails before its first wait");
     return say_hello(std::move(socket));
   });
@@ -153,8 +155,8 @@ TEST_F(WorkerTest, goes_on_accepting_when_a_connection_throws) {
   EXPECT_EQ(read_all(next), "hello");
 }
 
-net::Task<void> fail_later(net::Tcp::socket socket) {
-  co_await asio::async_write(socket, asio::buffer("x", 1), asio::use_awaitable);
+net::Task<void> fail_later(net::Socket socket) {
+  co_await send(socket, "x");
   throw std::bad_alloc();
 }
 
@@ -174,13 +176,13 @@ TEST_F(WorkerTest, closes_what_is_still_open_when_it_is_destroyed) {
   ASSERT_TRUE(acceptor);
   const auto port = acceptor->local_endpoint().port();
   std::promise<void> serving;
-  const auto serve_forever = [](net::Tcp::socket socket, std::promise<void>& begun) -> net::Task<void> {
+  const auto serve_forever = [](net::Socket socket, std::promise<void>& begun) -> net::Task<void> {
     begun.set_value();
-    std::array<char, 1> byte;
-    co_await socket.async_read_some(asio::buffer(byte), asio::use_awaitable);
+    std::array<std::uint8_t, 1> byte;
+    co_await net::read_some(socket, byte);
   };
   other->accept_all(std::move(*acceptor),
-                    [&](net::Tcp::socket socket) { return serve_forever(std::move(socket), serving); });
+                    [&](net::Socket socket) { return serve_forever(std::move(socket), serving); });
   other->start();
   auto socket = connect(port);
   serving.get_future().wait();

@@ -23,8 +23,8 @@ using StreamPtr = std::unique_ptr<TlsStream>;
 class Scene : public testing::Test {
  protected:
   struct Pair {
-    net::Tcp::socket client;
-    net::Tcp::socket server;
+    net::Socket client;
+    net::Socket server;
   };
 
   Scene() {
@@ -41,16 +41,17 @@ class Scene : public testing::Test {
     directory.write(who + ".key", issued.key_pem());
   }
   Pair connect_tcp() {
-    net::Tcp::acceptor acceptor(loop, {boost::asio::ip::address_v4::loopback(), port_});
+    boost::asio::ip::tcp::acceptor acceptor(loop, {boost::asio::ip::address_v4::loopback(), port_});
     port_ = acceptor.local_endpoint().port();  // sessions are kept by address: it stays the same
-    net::Tcp::socket client(loop);
+    boost::asio::ip::tcp::socket client(loop);
     client.connect(acceptor.local_endpoint());
     auto server = acceptor.accept();
-    for (auto* socket : {&client, &server}) {
-      socket->native_non_blocking(true);
-      socket->set_option(net::Tcp::no_delay(true));
-    }
-    return {std::move(client), std::move(server)};
+    return {adopt(client), adopt(server)};
+  }
+  net::Socket adopt(boost::asio::ip::tcp::socket& socket) {
+    socket.non_blocking(true);
+    socket.set_option(net::Tcp::no_delay(true));
+    return {net::Poller::of(loop.get_executor()), UniqueFd(socket.release())};
   }
 
   // See run_scripts().
