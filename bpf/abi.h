@@ -50,12 +50,13 @@ enum {
   SLUICE_VERDICTS = 256,         /* that are carried out at once */
   SLUICE_UPCALL_BYTES = 4 * 1024 * 1024,
   SLUICE_ENDING_BYTES = 1024 * 1024,
-  SLUICE_UPCALLS_PER_SECOND = 40000, /* of one pod interface, half as many at once */
-  SLUICE_FRAME_BYTES = 16640,        /* of a held frame, as far as it is shown: a whole ClientHello and its headers */
-  SLUICE_FRAME_BYTES_S = 704,        /* places in the ring for smaller ones: what most are, */
-  SLUICE_FRAME_BYTES_M = 2240,       /* a post-quantum hello, */
-  SLUICE_FRAME_BYTES_L = 4672,       /* and one with a long ticket */
-  SLUICE_SOURCE_PORTS = 16,          /* that are tried for one flow */
+  SLUICE_UPCALLS_PER_SECOND =
+      40000,                   /* of one pod interface, a twentieth of that at once; large ones count several times */
+  SLUICE_FRAME_BYTES = 16640,  /* of a held frame, as far as it is shown: a whole ClientHello and its headers */
+  SLUICE_FRAME_BYTES_S = 704,  /* places in the ring for smaller ones: what most are, */
+  SLUICE_FRAME_BYTES_M = 2240, /* a post-quantum hello, */
+  SLUICE_FRAME_BYTES_L = 4672, /* and one with a long ticket */
+  SLUICE_SOURCE_PORTS = 16,    /* that are tried for one flow */
   SLUICE_FIRST_PORT = 32768,
   SLUICE_PORT_RANGE = 28232,
 };
@@ -244,6 +245,13 @@ struct sluice_flow {
 };
 SLUICE_ASSERT_SIZE(struct sluice_flow, 160);
 
+/* ends: of flows whose ports another connection took, until the agent has their totals. */
+struct sluice_end_of_flow {
+  struct sluice_tuple tuple;
+  struct sluice_flow flow;
+};
+SLUICE_ASSERT_SIZE(struct sluice_end_of_flow, 200);
+
 /* backs: from what a gateway sends to the flow, as the gateway's packets leave for the pod. */
 struct sluice_back {
   __u64 flow_id;
@@ -286,10 +294,10 @@ enum sluice_counter {
 
 /* scratches: what does not fit on a program's stack. */
 struct sluice_scratch {
-  struct sluice_flow flow;
+  struct sluice_end_of_flow end;
   __u8 options[2][64]; /* of a TCP header: as they came, and as they go */
 };
-SLUICE_ASSERT_SIZE(struct sluice_scratch, 288);
+SLUICE_ASSERT_SIZE(struct sluice_scratch, 328);
 
 /* promises: what the agent was about to send for a flow, from before the first of it until the gateway has all. */
 struct sluice_promise {

@@ -78,7 +78,7 @@ __noinline int flow_from_pod(struct __sk_buff* skb, const struct sluice_packet* 
   const __u64 state = *(volatile __u64*)&flow->state;
   const __u32 now = sluice_state_of(state);
   const struct sluice_segment* segment = &packet->segment;
-  touch(flow);
+  if (now < SLUICE_FLOW_DENIED) touch(flow);
   switch (sluice_step_from_pod(flow, now, segment)) {
     case SLUICE_STEP_PASS:
       break;

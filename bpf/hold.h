@@ -25,10 +25,16 @@ SLUICE_INLINE struct sluice_load* get_load(__u32 ifindex) {
   return bpf_map_lookup_elem(&loads, &ifindex);
 }
 
-/* One upcall of the interface's share: a flood takes room from nobody else. */
-SLUICE_INLINE bool spend_upcall(__u32 ifindex, __u64 now_ns) {
+/* An upcall of the interface's share, by the room it takes: a flood takes room from nobody else. */
+SLUICE_INLINE bool spend_upcall(__u32 ifindex, __u32 bytes, __u64 now_ns) {
   struct sluice_load* load = get_load(ifindex);
-  return load && sluice_spend(&load->shown_ns, now_ns, SLUICE_UPCALLS_PER_SECOND, 500000000ULL);
+  __u32 per_second = SLUICE_UPCALLS_PER_SECOND;
+  if (bytes > SLUICE_FRAME_BYTES_L) {
+    per_second /= 20;
+  } else if (bytes > SLUICE_FRAME_BYTES_S) {
+    per_second /= 4;
+  }
+  return load && sluice_spend(&load->shown_ns, now_ns, per_second, 50000000ULL);
 }
 
 SLUICE_INLINE void fill_upcall(struct sluice_upcall* upcall, const struct sluice_tuple* tuple,
@@ -90,7 +96,7 @@ SLUICE_SHOW(whole, SLUICE_FRAME_BYTES)
 /* The packet as the pod sent it. What cannot be shown now is shown when TCP sends it again. */
 SLUICE_INLINE bool show(struct __sk_buff* skb, const struct sluice_tuple* tuple, struct sluice_flow* flow, __u32 kind) {
   int shown = 0;
-  if (spend_upcall(skb->ifindex, bpf_ktime_get_ns())) {
+  if (spend_upcall(skb->ifindex, skb->len, bpf_ktime_get_ns())) {
     const bool first = !(__sync_fetch_and_or(&flow->flags, SLUICE_FLOW_SHOWN) & SLUICE_FLOW_SHOWN);
     if (skb->len <= SLUICE_FRAME_BYTES_S) {
       shown = show_s(skb, tuple, flow, kind, first);
@@ -110,6 +116,11 @@ SLUICE_INLINE bool is_undecided(__u32 state) {
   return state == SLUICE_FLOW_OPENING || state == SLUICE_FLOW_HELD || state == SLUICE_FLOW_JUDGING;
 }
 
+/* An interface that was forgotten, and is there again, counts from 0. */
+SLUICE_INLINE void count_down(__u32* number) {
+  if (*(volatile __u32*)number != 0) __sync_fetch_and_sub(number, 1);
+}
+
 SLUICE_INLINE void count_change(__u32 ifindex, __u32 before, __u32 after) {
   const bool decided = is_undecided(before) && !is_undecided(after);
   const bool over = before < SLUICE_FLOW_DENIED && after >= SLUICE_FLOW_DENIED;
@@ -117,10 +128,10 @@ SLUICE_INLINE void count_change(__u32 ifindex, __u32 before, __u32 after) {
   const __u32 all = SLUICE_NODE;
   struct sluice_load* load = bpf_map_lookup_elem(&loads, &ifindex);
   struct sluice_load* node = bpf_map_lookup_elem(&loads, &all);
-  if (load && decided) __sync_fetch_and_sub(&load->undecided, 1);
-  if (node && decided) __sync_fetch_and_sub(&node->undecided, 1);
-  if (load && over) __sync_fetch_and_sub(&load->live, 1);
-  if (node && over) __sync_fetch_and_sub(&node->live, 1);
+  if (load && decided) count_down(&load->undecided);
+  if (node && decided) count_down(&node->undecided);
+  if (load && over) count_down(&load->live);
+  if (node && over) count_down(&node->live);
 }
 
 /* From the state that was read to another; false when somebody was faster. */

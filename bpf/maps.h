@@ -34,7 +34,7 @@ SLUICE_MAP(BPF_MAP_TYPE_HASH, budgets, __u32, __u64, SLUICE_MAX_PODS, BPF_F_NO_P
 SLUICE_MAP(BPF_MAP_TYPE_HASH, gateways, __u32, struct sluice_gateway, SLUICE_MAX_GATEWAYS, BPF_F_NO_PREALLOC);
 SLUICE_MAP(BPF_MAP_TYPE_HASH, flows, struct sluice_tuple, struct sluice_flow, SLUICE_MAX_FLOWS, BPF_F_NO_PREALLOC);
 SLUICE_MAP(BPF_MAP_TYPE_HASH, backs, struct sluice_tuple, struct sluice_back, SLUICE_MAX_FLOWS, BPF_F_NO_PREALLOC);
-SLUICE_MAP(BPF_MAP_TYPE_HASH, ends, __u64, struct sluice_flow, SLUICE_MAX_ENDS, BPF_F_NO_PREALLOC);
+SLUICE_MAP(BPF_MAP_TYPE_HASH, ends, __u64, struct sluice_end_of_flow, SLUICE_MAX_ENDS, BPF_F_NO_PREALLOC);
 SLUICE_MAP(BPF_MAP_TYPE_LRU_HASH, syns, __u64, struct sluice_syn, SLUICE_MAX_SYNS, 0);
 SLUICE_MAP(BPF_MAP_TYPE_HASH, hosts, __u64, struct sluice_host, SLUICE_MAX_HOSTS, BPF_F_NO_PREALLOC);
 SLUICE_MAP(BPF_MAP_TYPE_HASH, loads, __u32, struct sluice_load, SLUICE_MAX_PODS, BPF_F_NO_PREALLOC);

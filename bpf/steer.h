@@ -23,7 +23,7 @@ SLUICE_INLINE void remove_back(const struct sluice_flow* flow, const struct slui
 
 SLUICE_INLINE void count_removed(__u32 ifindex) {
   struct sluice_load* load = bpf_map_lookup_elem(&loads, &ifindex);
-  if (load) __sync_fetch_and_sub(&load->entries, 1);
+  if (load) count_down(&load->entries);
 }
 
 /* Takes the entry of an earlier connection out of the way. Its totals stay in `ends` until the agent has them. */
@@ -34,9 +34,15 @@ __noinline int retire(struct sluice_flow* flow, const struct sluice_tuple* tuple
   const __u64 id = sluice_id_of(state);
   if (now == SLUICE_FLOW_JUDGING || now == SLUICE_FLOW_GONE) return -1;
   const bool recorded = now == SLUICE_FLOW_COLLECTED || (flow->flags & SLUICE_FLOW_RECORDED);
-  if (!recorded && bpf_map_update_elem(&ends, &id, flow, BPF_NOEXIST)) {
-    count(SLUICE_COUNT_ENDS_LOST);
-    return -1;
+  struct sluice_scratch* scratch = get_scratch();
+  if (!scratch) return -1;
+  if (!recorded) {
+    scratch->end.tuple = *tuple;
+    scratch->end.flow = *flow;
+    if (bpf_map_update_elem(&ends, &id, &scratch->end, BPF_NOEXIST)) {
+      count(SLUICE_COUNT_ENDS_LOST);
+      return -1;
+    }
   }
   if (!change_state(flow, state, SLUICE_FLOW_GONE)) {
     if (!recorded) bpf_map_delete_elem(&ends, &id);
@@ -153,7 +159,7 @@ __noinline int open_flow(struct __sk_buff* skb, const struct sluice_packet* pack
   struct sluice_scratch* scratch = get_scratch();
   const struct sluice_config* config = get_config();
   if (!scratch || !config || !packet || !tuple || !port) return -1;
-  struct sluice_flow* flow = &scratch->flow;
+  struct sluice_flow* flow = &scratch->end.flow;
   __builtin_memset(flow, 0, sizeof *flow);
   flow->state = sluice_make_state(next_flow_id(), SLUICE_FLOW_OPENING);
   flow->cookie = bpf_get_socket_cookie(skb);

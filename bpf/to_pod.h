@@ -57,7 +57,7 @@ __noinline int flow_to_pod(struct __sk_buff* skb, const struct sluice_packet* pa
   __u32 now = sluice_state_of(state);
   const struct sluice_segment* segment = &packet->segment;
   if (sluice_step_to_pod(now, segment) != SLUICE_STEP_PASS) return TC_ACT_SHOT;
-  touch(flow);
+  if (now < SLUICE_FLOW_DENIED) touch(flow);
   if (now == SLUICE_FLOW_ALLOWED && segment->ack &&
       !sluice_before(segment->acknowledgement - flow->header, flow->approved)) {
     if (change_state(flow, state, SLUICE_FLOW_OPEN)) {

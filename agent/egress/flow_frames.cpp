@@ -7,7 +7,7 @@ namespace sluice::egress {
 namespace {
 
 constexpr std::size_t timestamps_bytes = 12;
-constexpr std::size_t least_segment = 64;
+constexpr std::size_t least_segment = 256;  // whatever the pod says that it takes
 
 // From the pod's side to the gateway: the gate translates the addresses, the numbers are the gateway's already.
 wire::TcpSegment towards_gateway(const kernel::Flow& flow) {

@@ -16,6 +16,7 @@
 #include "egress/gate_ports.h"
 #include "egress/way.h"
 #include "policy/reason.h"
+#include "wire/tcp_segment.h"
 
 namespace sluice::egress {
 namespace {
@@ -24,6 +25,7 @@ constexpr std::size_t upcalls_at_once = 1024;  // that are taken from the ring b
 constexpr std::size_t upcalls_in_ring = 16 * upcalls_at_once;  // more than fit
 constexpr std::size_t endings_at_once = 4096;
 constexpr std::size_t waiting_per_pod = 8192;  // upcalls; beyond them TCP sends again
+constexpr std::size_t waiting_bytes_per_pod = 4UL * 1024 * 1024;
 constexpr std::size_t served_at_once = 128;
 constexpr std::chrono::milliseconds tick_time{20};
 constexpr std::chrono::milliseconds slow_tick_time{200};  // while nothing has happened for a while
@@ -88,7 +90,10 @@ void Gate::read() {
 void Gate::read_endings() {
   std::vector<kernel::Upcall> endings;
   desk_.flows.read_endings(endings_at_once, [&](const kernel::Upcall& upcall) { endings.push_back(upcall); });
-  if (endings.empty()) return;
+  if (!endings.empty()) take_endings(endings);
+}
+
+void Gate::take_endings(const std::vector<kernel::Upcall>& endings) {
   for (std::size_t left = upcalls_in_ring; left > 0; left -= upcalls_at_once) {
     const auto count =
         desk_.flows.read_upcalls(upcalls_at_once, [this](const kernel::Upcall& upcall) { take(upcall); });
@@ -101,11 +106,12 @@ void Gate::read_endings() {
 // Each pod's wait for themselves: who sends much waits long.
 void Gate::take(const kernel::Upcall& upcall) {
   auto& queue = queues_[upcall.flow.ifindex];
-  if (queue.size() >= waiting_per_pod) return;
+  if (queue.waiting.size() >= waiting_per_pod || queue.bytes >= waiting_bytes_per_pod) return;
   busy_ns_ = monotonic_ns();
   if (std::exchange(slow_, false)) set_clock(tick_time);
-  if (queue.empty()) turns_.push_back(upcall.flow.ifindex);
-  queue.push_back({upcall, {upcall.frame.begin(), upcall.frame.end()}});
+  if (queue.waiting.empty()) turns_.push_back(upcall.flow.ifindex);
+  queue.bytes += upcall.frame.size();
+  queue.waiting.push_back({upcall, {upcall.frame.begin(), upcall.frame.end()}});
 }
 
 void Gate::serve_soon() {
@@ -122,9 +128,10 @@ void Gate::serve() {
     const auto ifindex = turns_.front();
     turns_.pop_front();
     auto& queue = queues_[ifindex];
-    auto waiting = std::move(queue.front());
-    queue.pop_front();
-    if (queue.empty()) {
+    auto waiting = std::move(queue.waiting.front());
+    queue.waiting.pop_front();
+    queue.bytes -= waiting.frame.size();
+    if (queue.waiting.empty()) {
       queues_.erase(ifindex);
     } else {
       turns_.push_back(ifindex);
@@ -143,6 +150,7 @@ void Gate::finish_turn() {
     if (call != calls_.end() && call->second->is_done()) calls_.erase(call);
   }
   handled_.clear();
+  ended_.clear();
 }
 
 GatedCall* Gate::find_call(const kernel::Upcall& upcall) {
@@ -172,13 +180,8 @@ void Gate::handle(const kernel::Upcall& upcall) {
       return;
     case kernel::UpcallKind::refused:
       return handle_refused(upcall);
-    case kernel::UpcallKind::ended: {
-      if (upcall.flow.state == kernel::FlowState::ended) return end(upcall.flow);
-      // Another connection took its place: its last totals are kept for whoever comes first.
-      desk_.turn.commit();
-      if (const auto flow = desk_.flows.find(upcall.flow.key)) end(*flow);
-      return;
-    }
+    case kernel::UpcallKind::ended:
+      return handle_end(upcall);
     case kernel::UpcallKind::late:
       return handle_late(upcall);
   }
@@ -200,10 +203,7 @@ void Gate::handle_late(const kernel::Upcall& upcall) {
   const auto& limits = desk_.node.settings.limits;
   const auto& seen = upcall.flow;
   if (seen.state == kernel::FlowState::denied || seen.state == kernel::FlowState::ended) {
-    desk_.turn.commit();
-    const auto flow = desk_.flows.find(seen.key);
-    if (flow && flow->state == seen.state && !flow->recorded) end(*flow);
-    return;
+    return handle_end(upcall);
   }
   if (seen.state == kernel::FlowState::open) {
     const bool unanswered = seen.bytes_received == 0 && seen.note == static_cast<std::uint8_t>(Sniffed::tls);
@@ -225,6 +225,18 @@ void Gate::handle_late(const kernel::Upcall& upcall) {
   }
 }
 
+// It may be told more than once.
+void Gate::handle_end(const kernel::Upcall& upcall) {
+  const auto id = upcall.flow.key.id;
+  if (ended_.contains(id)) return;
+  const auto flow = desk_.flows.find(upcall.flow.key);
+  const bool ended = flow && (flow->state == kernel::FlowState::ended ||
+                              (flow->state == kernel::FlowState::denied && !flow->recorded));
+  if (!ended) return;
+  ended_.insert(id);
+  end(*flow);
+}
+
 // `flow` has ended, was replaced, or was denied by a predecessor that did not record it.
 void Gate::end(const kernel::Flow& flow) {
   if (const auto call = calls_.find(flow.key.id); call != calls_.end()) {
@@ -235,11 +247,13 @@ void Gate::end(const kernel::Flow& flow) {
   }
   if (flow.state == kernel::FlowState::denied) return end_denied(flow);
   if (!flow.was_allowed) return GatedCall(desk_, flow, false).end(flow);
+  if (wire::sequence_before(flow.pod_acked, flow.approved)) desk_.flows.drop_promise(flow.key.id, flow.header);
   if (desk_.past.ended(flow.audit)) return desk_.turn.close(flow.key, std::nullopt);
   desk_.turn.close(flow.key, close_record(desk_, flow, desk_.flows.host(flow.host), close_reason(flow.end)));
 }
 
 void Gate::end_denied(const kernel::Flow& flow) {
+  desk_.flows.drop_promise(flow.key.id, flow.header);
   if (desk_.past.ended(flow.audit)) return desk_.turn.close(flow.key, std::nullopt);
   auto record = close_record(desk_, flow, desk_.flows.host(flow.host), name_of(flow.why));
   if (!flow.was_allowed && !desk_.past.opened(flow.audit)) {
@@ -254,8 +268,12 @@ void Gate::end_denied(const kernel::Flow& flow) {
 void Gate::cut(const kernel::Flow& flow, Cut why) {
   kernel::Verdict verdict{kernel::Verdict::Kind::deny, flow.key};
   verdict.why = static_cast<std::uint8_t>(why);
+  // What its call was about to do comes first.
+  const auto call = calls_.find(flow.key.id);
+  if (call != calls_.end() && call->second->is_judged()) desk_.turn.commit();
   if (!desk_.flows.judge(verdict)) return;  // it has ended by itself
-  desk_.flows.drop_promise(flow.key.id);
+  ended_.insert(flow.key.id);
+  desk_.flows.drop_promise(flow.key.id, flow.header);
   calls_.erase(flow.key.id);
   const auto last = desk_.flows.find(flow.key).value_or(flow);
   desk_.turn.close(flow.key, close_record(desk_, last, desk_.flows.host(last.host), name_of(verdict.why)));
@@ -266,17 +284,14 @@ void Gate::cut(const kernel::Flow& flow, Cut why) {
 // What a predecessor was about to do, and for which nobody sends any more.
 void Gate::take_over() {
   past_until_ns_ = monotonic_ns() + past_ns;
-  const auto promised = desk_.flows.promised_ids();
   const auto flows = desk_.flows.all();
   const auto replaced = desk_.flows.replaced();
-  if (flows.empty() && replaced.empty() && promised.empty()) return;
-  desk_.past.read(desk_.node.recorder);
   std::unordered_set<std::uint64_t> ids;
   for (const auto& flow : flows) ids.insert(flow.key.id);
   for (const auto& flow : replaced) ids.insert(flow.key.id);
-  for (const auto id : promised) {
-    if (!ids.contains(id)) desk_.flows.drop_promise(id);
-  }
+  desk_.flows.drop_promises_without(ids);
+  if (ids.empty()) return;
+  desk_.past.read(desk_.node.recorder);
   const auto is_open = [this](const kernel::Flow& flow) {
     const bool over = flow.recorded || flow.state == kernel::FlowState::collected;
     return flow.was_allowed && !over && !desk_.past.ended(flow.audit);
@@ -360,8 +375,11 @@ void Gate::sweep(std::uint64_t now_ns) {
   patience.answer = nanoseconds(limits.answer_timeout);
   patience.ended = linger_ns;
   const auto swept = desk_.flows.sweep(now_ns, patience);
-  for (const auto& flow : desk_.flows.replaced()) end(flow);
-  finish_turn();
+  std::vector<kernel::Upcall> endings;
+  for (const auto& flow : desk_.flows.replaced()) {
+    endings.push_back({.kind = kernel::UpcallKind::ended, .first = false, .flow = flow, .owner = {}, .frame = {}});
+  }
+  if (!endings.empty()) take_endings(endings);
   if (now_ns >= past_until_ns_) desk_.past.forget();
   if (desk_.flows.has_many_hosts()) forget_hosts();
   // However many flows there are, looking at them takes a bounded share of the time.

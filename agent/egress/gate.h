@@ -14,6 +14,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "egress/cut.h"
@@ -53,9 +54,14 @@ class Gate {
     kernel::Upcall upcall;
     std::vector<std::uint8_t> frame;
   };
+  struct Queue {
+    std::deque<Waiting> waiting;
+    std::size_t bytes = 0;  // of their frames
+  };
 
   void read();
   void read_endings();
+  void take_endings(const std::vector<kernel::Upcall>& endings);
   void take(const kernel::Upcall& upcall);
   void serve_soon();
   void serve();
@@ -64,6 +70,7 @@ class Gate {
   void handle_refused(const kernel::Upcall& upcall);
   GatedCall* find_call(const kernel::Upcall& upcall);
   void finish_turn();
+  void handle_end(const kernel::Upcall& upcall);
   void end(const kernel::Flow& flow);
   void end_denied(const kernel::Flow& flow);
   void cut(const kernel::Flow& flow, Cut why);
@@ -86,13 +93,14 @@ class Gate {
   boost::asio::steady_timer clock_;
   bool slow_ = false;  // clock_ is
   std::optional<serving::FdWatch> readable_;
-  std::unordered_map<unsigned, std::deque<Waiting>> queues_;  // of each pod's interface that has any
-  std::deque<unsigned> turns_;                                // these interfaces
+  std::unordered_map<unsigned, Queue> queues_;  // of each pod's interface that has any
+  std::deque<unsigned> turns_;                  // these interfaces
   bool serving_ = false;
   std::unordered_map<std::uint64_t, std::unique_ptr<GatedCall>> calls_;
-  std::vector<std::uint64_t> handled_;  // flows of this turn
-  Places places_;                       // of pods
-  std::uint64_t busy_ns_ = 0;           // when the last upcall came
+  std::vector<std::uint64_t> handled_;       // flows of this turn
+  std::unordered_set<std::uint64_t> ended_;  // of them: their last record is to be written
+  Places places_;                            // of pods
+  std::uint64_t busy_ns_ = 0;                // when the last upcall came
   std::uint64_t next_sweep_ns_ = 0;
   std::uint64_t past_until_ns_ = 0;
 };

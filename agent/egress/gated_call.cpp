@@ -23,7 +23,8 @@ using serving::Refusal;
 constexpr std::uint64_t first_wait_ns = 200'000'000;  // until the first repetition, then twice as long each time
 constexpr std::uint64_t more_gap_ns = 40'000'000;     // after which a pod that has not sent a whole hello waits for us
 constexpr std::uint64_t look_gap_ns = 20'000'000;
-constexpr std::uint64_t repeat_gap_ns = 5'000'000;  // between repetitions that the pod's own ask for
+constexpr std::uint64_t ending_gap_ns = 1'000'000'000;
+constexpr std::uint64_t repeat_gap_ns = 50'000'000;  // between repetitions that the pod's own ask for
 constexpr unsigned max_attempts = 7;
 constexpr unsigned max_dials = 3;            // of one call
 constexpr unsigned small_segments_from = 3;  // attempts from which on a lost path MTU message is likely
@@ -93,6 +94,7 @@ GatedCall::GatedCall(GateDesk& desk, const kernel::Flow& flow, bool first)
 // everything.
 void GatedCall::take_over() {
   promise_ = desk_.flows.promised(flow_.key.id);
+  promised_ = promise_.has_value();
   if (flow_.state == kernel::FlowState::allowed) {
     opened_ = true;
     phase_ = Phase::sending;
@@ -105,7 +107,13 @@ void GatedCall::take_over() {
     desk_.node.recorder.found_open(1);
     record_.id = format_audit_id(promise_->audit);
   }
+  if (promise_) promised_header_ = promise_->header.size();
   promise_.reset();
+}
+
+// Of what was promised, by us or a predecessor.
+std::size_t GatedCall::header_bytes(const kernel::Flow& flow) const {
+  return std::max({header_.size(), std::size_t{flow.header}, promised_header_});
 }
 
 bool GatedCall::identify() {
@@ -242,6 +250,7 @@ std::optional<Refusal> GatedCall::allow(Sniffed sniffed) {
   if (header_.size() > kernel::max_promised_header_bytes) return Refusal{Reason::overloaded, "the header is too large"};
   sniffed_ = sniffed;
   phase_ = Phase::judged;
+  promised_ = true;
   const auto audit = parse_audit_id(record_.id);
   kernel::Verdict verdict{kernel::Verdict::Kind::allow, flow_.key, audit, *host, static_cast<std::uint8_t>(sniffed)};
   verdict.approved = stream_.end();
@@ -265,7 +274,6 @@ void GatedCall::deny(Sniffed sniffed, Refusal refusal) {
   refusal_ = std::move(refusal);
   phase_ = Phase::judged;
   kernel::Verdict verdict{kernel::Verdict::Kind::deny, flow_.key, parse_audit_id(record_.id)};
-  if (const auto host = desk_.flows.number_of(host_)) verdict.host = *host;
   verdict.note = static_cast<std::uint8_t>(sniffed);
   verdict.why = static_cast<std::uint8_t>(refusal_->reason);
   if (!opened_) return desk_.turn.deny(*this, verdict, deny_record());
@@ -285,11 +293,12 @@ void GatedCall::settle_allowed(Settled how) {
     case Settled::not_kept:
       return deny(sniffed_, {Reason::overloaded, "the kernel has no room for more calls that begin"});
     case Settled::not_recorded:
-      desk_.flows.drop_promise(flow_.key.id);
+      desk_.flows.drop_promise(flow_.key.id, header_bytes(flow_));
       return deny(sniffed_, {Reason::audit_unavailable, "the audit log cannot be written"});
     case Settled::too_late:
       opened_ = true;
       phase_ = Phase::ending;
+      look_ns_ = monotonic_ns() + ending_gap_ns;
       return;
     case Settled::done:
       opened_ = true;
@@ -298,17 +307,18 @@ void GatedCall::settle_allowed(Settled how) {
     phase_ = Phase::sending;
     return inject();
   }
-  desk_.flows.drop_promise(flow_.key.id);
+  desk_.flows.drop_promise(flow_.key.id, header_bytes(flow_));
   phase_ = Phase::done;
 }
 
 void GatedCall::settle_denied(Settled how) {
   if (how == Settled::too_late) {
     phase_ = Phase::ending;
+    look_ns_ = monotonic_ns() + ending_gap_ns;
     return;
   }
   phase_ = Phase::done;
-  if (opened_) desk_.flows.drop_promise(flow_.key.id);
+  if (promised_) desk_.flows.drop_promise(flow_.key.id, header_bytes(flow_));
   if (flow_.state != kernel::FlowState::opening) reset_gateway(desk_.injector, flow_);
   answer();
 }
@@ -341,6 +351,7 @@ void GatedCall::inject() {
 
 void GatedCall::keep_going(std::uint64_t now_ns) {
   if (phase_ == Phase::holding && stream_.end() != acknowledged_ && now_ns > changed_ns_ + more_gap_ns) acknowledge();
+  if (phase_ == Phase::ending) return look_after(now_ns);
   if (phase_ != Phase::sending || (now_ns < look_ns_ && now_ns < due_ns_)) return;
   look_ns_ = now_ns + look_gap_ns;
   const auto flow = desk_.flows.find(flow_.key);
@@ -363,6 +374,15 @@ void GatedCall::keep_going(std::uint64_t now_ns) {
 void GatedCall::acknowledge() {
   acknowledged_ = stream_.end();
   if (acknowledged_ != flow_.pod_first) acknowledge_to_pod(desk_.injector, flow_, newest_, acknowledged_);
+}
+
+// Its end is told and recorded soon, or was before its verdict came too late.
+void GatedCall::look_after(std::uint64_t now_ns) {
+  if (now_ns < look_ns_) return;
+  look_ns_ = now_ns + ending_gap_ns;
+  const auto flow = desk_.flows.find(flow_.key);
+  if (flow && flow->state != kernel::FlowState::collected) return;
+  opened_ ? end(flow.value_or(flow_)) : void(phase_ = Phase::done);
 }
 
 void GatedCall::dial_next(std::string_view failure) {
@@ -394,10 +414,10 @@ void GatedCall::refuse_gateway(std::string_view detail) {
 
 void GatedCall::end(const kernel::Flow& flow) {
   phase_ = Phase::done;
+  // The kernel forgets it itself when the gateway has everything.
+  const bool promised = promised_ && (!flow.was_allowed || wire::sequence_before(flow.pod_acked, flow.approved));
+  if (promised) desk_.flows.drop_promise(flow.key.id, header_bytes(flow));
   if (opened_) {
-    // The kernel forgets it itself when the gateway has everything.
-    if (!flow.was_allowed || wire::sequence_before(flow.pod_acked, flow.approved))
-      desk_.flows.drop_promise(flow.key.id);
     auto record = close_record(desk_, flow, host_, close_reason(flow.end));
     record.id = record_.id;
     return desk_.turn.close(flow.key, std::move(record));

@@ -79,6 +79,8 @@ class GatedCall final : private Judged {
   void settle_denied(Settled how);
   void answer();
   observe::Record deny_record() const;
+  std::size_t header_bytes(const kernel::Flow& flow) const;
+  void look_after(std::uint64_t now_ns);
   void inject();
   void acknowledge();
 
@@ -89,6 +91,7 @@ class GatedCall final : private Judged {
   bool seen_ = false;        // newest_ is there
   bool fin_ = false;         // the pod has ended its half
   bool opened_ = false;      // its open record is written
+  bool promised_ = false;    // the kernel may keep what is to be sent
   std::size_t looked_at_ = 0;
   Phase phase_ = Phase::holding;
   observe::Record record_;
@@ -110,6 +113,7 @@ class GatedCall final : private Judged {
   unsigned dials_ = 1;
   std::uint64_t dialled_ns_;
   std::optional<kernel::Promise> promise_;  // of a predecessor
+  std::size_t promised_header_ = 0;         // the same
 };
 
 }  // namespace sluice::egress

@@ -60,6 +60,7 @@ void Turn::keep(std::vector<Allowing>& allowing) {
   promises.reserve(allowing.size());
   for (auto& one : allowing) promises.push_back(std::move(one.promise));
   if (flows_.promise(promises)) return;
+  for (const auto& one : promises) flows_.drop_promise(one.flow_id, one.header.size());
   for (const auto& one : std::exchange(allowing, {})) one.call->settled(Settled::not_kept);
 }
 

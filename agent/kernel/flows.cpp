@@ -198,7 +198,7 @@ std::optional<Flow> Flows::find(const FlowKey& key) const {
   if (found && id_of(*found) == key.id) return to_flow(key, *found);
   const auto replaced = ends_.find(key.id);
   if (!replaced) return std::nullopt;
-  auto flow = to_flow(key, *replaced);
+  auto flow = to_flow(to_key(key.id, replaced->tuple), replaced->flow);
   if (flow.state != FlowState::denied) flow.state = FlowState::ended;
   if (flow.end == FlowEnd::none) flow.end = FlowEnd::replaced;
   return flow;
@@ -324,16 +324,21 @@ std::optional<Promise> Flows::promised(std::uint64_t flow_id) const {
   return promise;
 }
 
-std::vector<std::uint64_t> Flows::promised_ids() const {
-  return promises_.keys();
+void Flows::drop_promise(std::uint64_t flow_id, std::size_t header) const {
+  // What stays is found at the next start.
+  static_cast<void>(promises_.remove(flow_id));
+  for (std::size_t index = 0; index * SLUICE_PIECE_BYTES < header; ++index) {
+    static_cast<void>(pieces_.remove(SLUICE_PIECE_KEY(flow_id, index)));
+  }
 }
 
-void Flows::drop_promise(std::uint64_t flow_id) const {
-  // What stays is found at the next start.
-  const auto promise = promises_.take(flow_id);
-  if (!promise) return;
-  for (std::uint32_t index = 0; index * SLUICE_PIECE_BYTES < promise->header; ++index) {
-    static_cast<void>(pieces_.remove(SLUICE_PIECE_KEY(flow_id, index)));
+void Flows::drop_promises_without(const std::unordered_set<std::uint64_t>& flows) const {
+  for (const auto id : promises_.keys()) {
+    if (!flows.contains(id)) static_cast<void>(promises_.remove(id));
+  }
+  for (const auto key : pieces_.keys()) {
+    const auto promise = flows.contains(key >> 4) ? promises_.find(key >> 4) : std::nullopt;
+    if (!promise || promise->header == 0) static_cast<void>(pieces_.remove(key));
   }
 }
 

@@ -22,6 +22,7 @@
 
 struct gate_bpf;
 struct sluice_flow;
+struct sluice_end_of_flow;
 struct sluice_gateway;
 struct sluice_host;
 struct sluice_load;
@@ -177,11 +178,13 @@ class Flows {
   std::optional<std::vector<std::uint8_t>> syn(std::uint64_t id) const;
   Swept sweep(std::uint64_t now_ns, const FlowPatience& patience) const;
 
-  // All or an error; then some may be kept.
+  // All or an error; then some of it may be kept.
   Status promise(std::span<const Promise> promises) const;
   std::optional<Promise> promised(std::uint64_t flow_id) const;
-  std::vector<std::uint64_t> promised_ids() const;
-  void drop_promise(std::uint64_t flow_id) const;
+  // Of one with a header of so many bytes, whatever of it is kept.
+  void drop_promise(std::uint64_t flow_id, std::size_t header) const;
+  // Those of no flow in `flows`.
+  void drop_promises_without(const std::unordered_set<std::uint64_t>& flows) const;
 
   // A number for the name, 0 for the empty one; the same each time.
   Result<std::uint64_t> number_of(const std::string& host);
@@ -196,7 +199,7 @@ class Flows {
 
   Table<std::uint32_t, sluice_gateway> gateways_;
   Table<sluice_tuple, sluice_flow> flows_;
-  Table<std::uint64_t, sluice_flow> ends_;
+  Table<std::uint64_t, sluice_end_of_flow> ends_;
   Table<std::uint64_t, sluice_syn> syns_;
   Table<std::uint64_t, sluice_host> hosts_;
   Table<std::uint32_t, sluice_load> loads_;

@@ -134,6 +134,7 @@ Result<bool> Interfaces::is_attached(unsigned ifindex, const char* program) cons
 Status Interfaces::clear_entries(unsigned ifindex) const {
   if (auto done = tables_.pods.remove(ifindex); !done) return done;
   if (auto done = tables_.uplinks.remove(ifindex); !done) return done;
+  if (auto done = tables_.loads.remove(ifindex); !done) return done;
   return tables_.budgets.remove(ifindex);
 }
 

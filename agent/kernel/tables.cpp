@@ -19,7 +19,8 @@ Tables::Tables(const gate_bpf& gate)
       processes(gate.maps.processes),
       denials(gate.maps.denials),
       denials_taken(gate.maps.denials_taken),
-      budgets(gate.maps.budgets) {}
+      budgets(gate.maps.budgets),
+      loads(gate.maps.loads) {}
 
 sluice_address to_kernel(const IpAddress& address) {
   sluice_address out{};

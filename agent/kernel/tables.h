@@ -29,6 +29,7 @@ struct Tables {
   Table<sluice_denial_key, std::uint64_t> denials;
   Table<sluice_denial_key, std::uint64_t> denials_taken;
   Table<std::uint32_t, std::uint64_t> budgets;
+  Table<std::uint32_t, sluice_load> loads;
 
   // Changes configs[0], of which this process is the only writer.
   template <typename Change>
