@@ -136,7 +136,10 @@ struct sluice_pod {
 SLUICE_ASSERT_SIZE(struct sluice_pod, 8 + 16 * SLUICE_POD_ADDRESSES);
 
 /* configs[0] */
-enum { SLUICE_INBOUND_REPLIES = 1 };
+enum {
+  SLUICE_INBOUND_REPLIES = 1,
+  SLUICE_RELEASED = 2, /* nothing is enforced any more: what is no segment of a flow passes */
+};
 struct sluice_config {
   __u32 abi_version;
   __u32 generation; /* of ports and destinations in force; 0: no policy yet */

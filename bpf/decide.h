@@ -45,6 +45,7 @@ struct sluice_packet {
 
 /* What the maps say about it. */
 struct sluice_facts {
+  bool released;     /* nothing is enforced any more; everything else is unknown then */
   bool pod_known;    /* the interface's pod has addresses */
   bool source_owned; /* the source is one of them */
   bool internal;
@@ -133,6 +134,7 @@ SLUICE_INLINE struct sluice_decision sluice_decide_tcp(const struct sluice_packe
 /* A packet that a pod sent. */
 SLUICE_INLINE struct sluice_decision sluice_decide(const struct sluice_packet* packet,
                                                    const struct sluice_facts* facts) {
+  if (facts->released) return sluice_decided(SLUICE_PASS_OUT, SLUICE_REASON_NONE);
   if (packet->vlan) return sluice_decided(SLUICE_DROP, SLUICE_REASON_PROTOCOL_NOT_ALLOWED);
   if (packet->is_arp) return sluice_decided(SLUICE_PASS, SLUICE_REASON_NONE);
   if (!packet->is_ip || packet->truncated || packet->options) {
@@ -158,6 +160,7 @@ SLUICE_INLINE struct sluice_decision sluice_decide(const struct sluice_packet* p
 
 /* A packet that is about to leave through an uplink. */
 struct sluice_leaving {
+  bool released;
   bool is_arp;
   bool is_ip;
   bool internal;  /* its destination */
@@ -168,7 +171,8 @@ struct sluice_leaving {
 SLUICE_INLINE struct sluice_decision sluice_decide_leaving(const struct sluice_leaving* leaving) {
   /* First, because the mark of the node's own packets may be anything: in MLD and IGMP reports the kernel keeps another
    * number in its place (reserved_tailroom). */
-  if (!leaving->forwarded || leaving->is_arp) return sluice_decided(SLUICE_PASS, SLUICE_REASON_NONE);
+  if (!leaving->forwarded || leaving->is_arp || leaving->released)
+    return sluice_decided(SLUICE_PASS, SLUICE_REASON_NONE);
   /* A relayed packet here means that the routing rule is missing. */
   if (leaving->mark & SLUICE_MARK_RELAY) return sluice_decided(SLUICE_DROP, SLUICE_REASON_POLICY_NOT_READY);
   if (leaving->is_ip && (leaving->internal || (leaving->mark & SLUICE_MARK_PASSED))) {

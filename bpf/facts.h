@@ -18,10 +18,15 @@ SLUICE_INLINE bool is_uplink(__u32 ifindex) {
   return bpf_map_lookup_elem(&uplinks, &ifindex) != 0;
 }
 
+SLUICE_INLINE bool is_released(void) {
+  const struct sluice_config* config = get_config();
+  return config && (config->flags & SLUICE_RELEASED);
+}
+
 /* An agent that ends takes its listeners away first; one that was killed leaves the heart's last beat. */
 SLUICE_INLINE bool agent_is_alive(void) {
   const struct sluice_config* config = get_config();
-  if (!config || config->listener_count == 0) return false;
+  if (!config || config->listener_count == 0 || (config->flags & SLUICE_RELEASED)) return false;
   const __u32 zero = 0;
   const __u64* beat_ns = bpf_map_lookup_elem(&heartbeats, &zero);
   /* Signed: the beat may be written between the two readings. */
@@ -117,6 +122,8 @@ SLUICE_INLINE bool answers_inbound(const struct sluice_packet* packet) {
 SLUICE_INLINE void gather(struct __sk_buff* skb, const struct sluice_pod* pod, const struct sluice_packet* packet,
                           struct sluice_facts* facts, struct sluice_port* port) {
   __builtin_memset(facts, 0, sizeof *facts);
+  facts->released = is_released();
+  if (facts->released) return;
   if (pod) {
     facts->pod_known = pod->address_count > 0;
     facts->source_owned = owns_source(pod, packet);

@@ -53,6 +53,7 @@ int from_pod(struct __sk_buff* skb) {
     case SLUICE_PASS:
       return tcx_next;
     case SLUICE_PASS_OUT:
+      if (packet.tcp_syn && retire_tuple(&tuple, ifindex)) return TC_ACT_SHOT;
       skb->mark |= SLUICE_MARK_PASSED;
       return tcx_next;
     case SLUICE_GATE:
@@ -60,9 +61,7 @@ int from_pod(struct __sk_buff* skb) {
     case SLUICE_RELAY:
       if (packet.tcp_syn) {
         /* The port's calls went through the gate before. */
-        struct sluice_flow* flow = bpf_map_lookup_elem(&flows, &tuple);
-        if (flow && retire(flow, &tuple)) return TC_ACT_SHOT;
-        if (flow) bpf_map_delete_elem(&flows, &tuple);
+        if (retire_tuple(&tuple, ifindex)) return TC_ACT_SHOT;
         note_connection(skb, &packet);
       }
       skb->mark |= SLUICE_MARK_RELAY;
@@ -101,9 +100,10 @@ SLUICE_INLINE void note_inbound(struct __sk_buff* skb, const struct sluice_packe
   bpf_map_update_elem(&inbounds, &tuple, &now_ns, BPF_ANY);
 }
 
-/* A late segment of a gateway for a flow that is gone: the pod knows nothing of the gateway. */
+/* A late segment of a gateway for a flow that is gone: the pod knows nothing of the gateway, unless nothing keeps it
+ * from calling it. */
 SLUICE_INLINE bool is_stray(const struct sluice_packet* packet) {
-  if (packet->tcp_syn || !is_gateway(&packet->source)) return false;
+  if (packet->tcp_syn || !is_gateway(&packet->source) || is_released()) return false;
   const struct sluice_tuple inbound = {
       .source = packet->destination,
       .destination = packet->source,
@@ -117,7 +117,7 @@ SLUICE_INLINE bool is_stray(const struct sluice_packet* packet) {
 /* Of a gateway, and of which flow cannot be said. */
 SLUICE_INLINE bool is_odd(const struct sluice_packet* packet) {
   return packet->is_ip && (packet->protocol == IPPROTO_TCP || packet->fragment || packet->options) &&
-         is_gateway(&packet->source);
+         is_gateway(&packet->source) && !is_released();
 }
 
 SEC("tc")
@@ -183,6 +183,7 @@ int uplink_guard(struct __sk_buff* skb) {
   if (from != 0 && (skb->mark & SLUICE_MARK_MASK) == SLUICE_MARK_PASSED) return tcx_next; /* most of them */
   parse_packet(skb, &packet);
   const struct sluice_leaving leaving = {
+      .released = is_released(),
       .is_arp = packet.is_arp,
       .is_ip = packet.is_ip,
       .internal = packet.is_ip && is_internal(&packet.destination),

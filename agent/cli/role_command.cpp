@@ -10,16 +10,12 @@
 #include "sources/file_source.h"
 
 namespace sluice::cli {
-namespace {
-
 void log_to_stderr(const std::string& level) {
   spdlog::set_default_logger(spdlog::stderr_logger_mt("sluice"));
   spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%eZ %l %v", spdlog::pattern_time_type::utc);
   spdlog::set_level(spdlog::level::from_str(level));
   spdlog::flush_on(spdlog::level::debug);
 }
-
-}  // namespace
 
 void add_role_options(CLI::App& command, RoleOptions& options) {
   command.add_option("-c,--config", options.settings_path, "Settings file")->required();

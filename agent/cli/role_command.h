@@ -18,6 +18,9 @@ struct RoleOptions {
 // -c FILE and --check.
 void add_role_options(CLI::App& command, RoleOptions& options);
 
+// Log lines go to stderr from here on, those of `level` and above.
+void log_to_stderr(const std::string& level);
+
 // Says on stderr what is wrong and returns the exit code for bad input.
 int bad_input(const Error& error);
 

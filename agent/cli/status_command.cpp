@@ -12,6 +12,14 @@
 
 #include "admin/client.h"
 #include "admin/status_text.h"
+#include "cli/pinned_options.h"
+#include "cli/role_command.h"
+#include "cli/serve_admin.h"
+#include "egress/known_pods.h"
+#include "egress/live_flows.h"
+#include "kernel/bpffs.h"
+#include "kernel/pinned_flows.h"
+#include "kernel/pins.h"
 #include "settings/settings.h"
 
 namespace sluice::cli {
@@ -24,9 +32,13 @@ constexpr auto watch_interval = std::chrono::seconds(1);
 struct Options {
   std::string socket = settings::Admin().socket;
   std::string output = "text";
-  bool watch = false;
 
   bool json() const { return output == "json"; }
+};
+
+struct FlowsOptions : Options {
+  PinnedOptions pinned;
+  bool watch = false;
 };
 
 // The JSON that `target` answers with.
@@ -58,9 +70,34 @@ int run_status(const Options& options) {
   return is_healthy(*status) ? exit_fine : exit_finding;
 }
 
-int run_flows(const Options& options) {
+// Those that the kernel has without an agent.
+Result<boost::json::value> read_pinned(const FlowsOptions& options, const settings::AgentSettings* settings) {
+  const auto pinned = kernel::PinnedFlows::open(options.pinned.bpffs);
+  if (!pinned) return pinned.error();
+  const auto pods = settings != nullptr ? egress::known_pods(*settings) : identity::PodTable({});
+  return to_json(egress::live_flows(pinned->entries(), pods));
+}
+
+// The agent's word, or that of the kernel where no agent answers.
+Result<boost::json::value> find_flows(const FlowsOptions& options, const settings::AgentSettings* settings) {
+  auto told = fetch(options, "/flows");
+  if (told || !kernel::is_on_bpffs(kernel::maps_directory(options.pinned.bpffs))) return told;
+  auto pinned = read_pinned(options, settings);
+  if (!pinned) return Error(fmt::format("{}; {}", told.error().message(), pinned.error().message()));
+  fmt::print(stderr,
+             "sluice: the agent is not running ({}): these are the kernel's entries of the gate; relayed connections "
+             "ended with the agent\n",
+             told.error().message());
+  return pinned;
+}
+
+int run_flows(FlowsOptions& options) {
+  const auto settings = load_pinned(options.pinned);
+  if (!settings) return bad_input(settings.error());
+  const auto* known = *settings ? &**settings : nullptr;
+  if (known != nullptr) options.socket = known->admin.socket;
   for (;;) {
-    const auto flows = fetch(options, "/flows");
+    const auto flows = find_flows(options, known);
     if (!flows) return fail(flows.error());
     if (options.watch && !options.json() && ::isatty(STDOUT_FILENO) == 1) fmt::print("\x1b[H\x1b[2J");
     fmt::print("{}", options.json() ? boost::json::serialize(*flows) + "\n" : admin::format_flows(*flows));
@@ -69,24 +106,26 @@ int run_flows(const Options& options) {
   }
 }
 
-std::shared_ptr<Options> add_options(CLI::App& command) {
-  auto options = std::make_shared<Options>();
-  command.add_option("--socket", options->socket, "the admin socket (admin.socket)")->capture_default_str();
-  command.add_option("-o,--output", options->output, "text or json")->check(CLI::IsMember({"text", "json"}));
-  return options;
+CLI::Option* add_options(CLI::App& command, Options& options) {
+  command.add_option("-o,--output", options.output, "text or json")->check(CLI::IsMember({"text", "json"}));
+  return command.add_option("--socket", options.socket, "the admin socket (admin.socket)")->capture_default_str();
 }
 
 }  // namespace
 
 void add_status_command(CLI::App& app, int& exit_code) {
   auto* status = app.add_subcommand("status", "What is wrong, and the state of a running agent or gateway");
-  const auto options = add_options(*status);
+  auto options = std::make_shared<Options>();
+  add_options(*status, *options);
   status->callback([options, &exit_code] { exit_code = run_status(*options); });
 }
 
 void add_flows_command(CLI::App& app, int& exit_code) {
-  auto* flows = app.add_subcommand("flows", "The connections that are open now");
-  const auto options = add_options(*flows);
+  auto* flows = app.add_subcommand("flows", "The connections that are open now; without an agent, those of the gate");
+  auto options = std::make_shared<FlowsOptions>();
+  auto* socket = add_options(*flows, *options);
+  add_pinned_options(*flows, options->pinned);
+  socket->excludes("--config");
   flows->add_flag("-w,--watch", options->watch, "show them again every second");
   flows->callback([options, &exit_code] { exit_code = run_flows(*options); });
 }

@@ -12,6 +12,7 @@
 #include "egress/gate_ports.h"
 #include "egress/interfaces.h"
 #include "egress/kernel_denial.h"
+#include "egress/live_flows.h"
 #include "egress/outbound_call.h"
 #include "net/injection.h"
 #include "serving/control.h"
@@ -282,7 +283,7 @@ serving::StatusView Agent::status() const {
 
 std::vector<serving::Flow> Agent::flows() const {
   auto all = control_.flows();
-  auto gated = Gate::flows(kernel_->flows(), interfaces_->pods());
+  auto gated = live_flows(kernel_->flows(), interfaces_->pods());
   all.insert(all.end(), std::make_move_iterator(gated.begin()), std::make_move_iterator(gated.end()));
   return all;
 }

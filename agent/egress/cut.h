@@ -9,7 +9,7 @@
 namespace sluice::egress {
 
 // One of the reasons, or one of these, which follow them.
-enum class Cut : std::uint8_t { idle = 128, no_answer, pod_gone };
+enum class Cut : std::uint8_t { idle = 128, no_answer, pod_gone, detached };
 static_assert(reason_count <= 128);
 
 constexpr Cut cut_for(Reason reason) {
@@ -24,6 +24,8 @@ inline std::string_view name_of(std::uint8_t why) {
       return "no_answer";
     case Cut::pod_gone:
       return "pod_gone";
+    case Cut::detached:
+      return "detached";
     default:
       break;
   }

@@ -11,12 +11,10 @@
 
 #include "base/clock.h"
 #include "base/spread.h"
-#include "egress/audit_id.h"
-#include "egress/flow_frames.h"
+#include "egress/flow_end.h"
 #include "egress/gate_ports.h"
 #include "egress/way.h"
 #include "policy/reason.h"
-#include "wire/tcp_segment.h"
 
 namespace sluice::egress {
 namespace {
@@ -245,40 +243,16 @@ void Gate::end(const kernel::Flow& flow) {
     calls_.erase(call);
     return;
   }
-  if (flow.state == kernel::FlowState::denied) return end_denied(flow);
-  if (!flow.was_allowed) return GatedCall(desk_, flow, false).end(flow);
-  if (wire::sequence_before(flow.pod_acked, flow.approved)) desk_.flows.drop_promise(flow.key.id, flow.header);
-  if (desk_.past.ended(flow.audit)) return desk_.turn.close(flow.key, std::nullopt);
-  desk_.turn.close(flow.key, close_record(desk_, flow, desk_.flows.host(flow.host), close_reason(flow.end)));
-}
-
-void Gate::end_denied(const kernel::Flow& flow) {
-  desk_.flows.drop_promise(flow.key.id, flow.header);
-  if (desk_.past.ended(flow.audit)) return desk_.turn.close(flow.key, std::nullopt);
-  auto record = close_record(desk_, flow, desk_.flows.host(flow.host), name_of(flow.why));
-  if (!flow.was_allowed && !desk_.past.opened(flow.audit)) {
-    record.event = observe::Event::deny;
-    record.verdict = observe::Decision::deny;
-    record.reason = static_cast<Reason>(flow.why);
-    record.close_reason.clear();
-  }
-  desk_.turn.close(flow.key, std::move(record));
+  end_flow(desk_, flow);
 }
 
 void Gate::cut(const kernel::Flow& flow, Cut why) {
-  kernel::Verdict verdict{kernel::Verdict::Kind::deny, flow.key};
-  verdict.why = static_cast<std::uint8_t>(why);
   // What its call was about to do comes first.
   const auto call = calls_.find(flow.key.id);
   if (call != calls_.end() && call->second->is_judged()) desk_.turn.commit();
-  if (!desk_.flows.judge(verdict)) return;  // it has ended by itself
+  if (!cut_flow(desk_, flow, why)) return;  // it has ended by itself
   ended_.insert(flow.key.id);
-  desk_.flows.drop_promise(flow.key.id, flow.header);
   calls_.erase(flow.key.id);
-  const auto last = desk_.flows.find(flow.key).value_or(flow);
-  desk_.turn.close(flow.key, close_record(desk_, last, desk_.flows.host(last.host), name_of(verdict.why)));
-  reset_gateway(injector_, last);
-  reset_pod(injector_, last);
 }
 
 // What a predecessor was about to do, and for which nobody sends any more.
@@ -395,28 +369,6 @@ void Gate::forget_hosts() {
   for (const auto& flow : desk_.flows.all()) used.insert(flow.host);
   for (const auto& flow : desk_.flows.replaced()) used.insert(flow.host);
   desk_.flows.forget_hosts_without(used);
-}
-
-std::vector<serving::Flow> Gate::flows(const kernel::Flows& flows, const identity::PodTable& pods) {
-  std::vector<serving::Flow> views;
-  const auto now_ns = monotonic_ns();
-  for (const auto& flow : flows.all()) {
-    if (flow.state != kernel::FlowState::allowed && flow.state != kernel::FlowState::open) continue;
-    serving::Flow view;
-    view.id = format_audit_id(flow.audit);
-    if (const auto* pod = pods.by_address(flow.key.source.address)) view.pod = pod->full_name();
-    view.source = flow.key.source.to_string();
-    view.destination = flow.key.destination.to_string();
-    view.host = flows.host(flow.host);
-    view.verdict = "allow";
-    view.gateway = flow.gateway.to_string();
-    view.datapath = "gate";
-    view.bytes_sent = flow.bytes_sent;
-    view.bytes_received = flow.bytes_received;
-    view.age_s = static_cast<double>(now_ns - std::min(now_ns, flow.began_ns)) / 1e9;
-    views.push_back(std::move(view));
-  }
-  return views;
 }
 
 }  // namespace sluice::egress

@@ -26,7 +26,6 @@
 #include "net/injection.h"
 #include "policy/snapshot.h"
 #include "serving/fd_watch.h"
-#include "serving/live.h"
 #include "serving/worker.h"
 
 namespace sluice::egress {
@@ -43,8 +42,6 @@ class Gate {
   void set_pods(std::shared_ptr<const identity::PodTable> pods);
   // From any thread: open flows that `snapshot` does not allow any more, or not this way, are cut.
   void adopt(std::shared_ptr<const Snapshot> snapshot);
-  // From any thread: what is open, as far as the kernel knows it.
-  static std::vector<serving::Flow> flows(const kernel::Flows& flows, const identity::PodTable& pods);
 
  private:
   // Interfaces and what addresses pods have there.
@@ -72,7 +69,6 @@ class Gate {
   void finish_turn();
   void handle_end(const kernel::Upcall& upcall);
   void end(const kernel::Flow& flow);
-  void end_denied(const kernel::Flow& flow);
   void cut(const kernel::Flow& flow, Cut why);
   void recheck();
   void cut_orphans(const Places& gone);

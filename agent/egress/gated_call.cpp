@@ -404,6 +404,12 @@ void GatedCall::time_out() {
   deny(late.sniffed, {late.reason, std::move(late.detail)});
 }
 
+void GatedCall::abandon() {
+  if (phase_ != Phase::holding) return;
+  identify();
+  deny(Sniffed::none, {Reason::policy_not_ready, "detached before it was judged"});
+}
+
 void GatedCall::refuse_gateway(std::string_view detail) {
   if (phase_ != Phase::holding && phase_ != Phase::sending) return;
   identify();

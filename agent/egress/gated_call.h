@@ -42,6 +42,8 @@ class GatedCall final : private Judged {
   // time of the last try is dialled_ns().
   void dial_next(std::string_view failure);
   std::uint64_t dialled_ns() const { return dialled_ns_; }
+  // Denied because nobody will judge it.
+  void abandon();
   // Denied for want of time, or of a gateway.
   void time_out();
   void refuse_gateway(std::string_view detail);

@@ -113,7 +113,7 @@ Result<UniqueFd> lock_pin_directory(const std::string& directory) {
   if (!fd) return Error::from_errno(fmt::format("open {}", directory), errno);
   if (::flock(fd.get(), LOCK_EX | LOCK_NB) == 0) return fd;
   if (errno != EWOULDBLOCK) return Error::from_errno(fmt::format("lock {}", directory), errno);
-  return Error(fmt::format("{} is in use by another agent: stop that one first", directory));
+  return Error(fmt::format("{} is in use by a running agent: stop that one first", directory));
 }
 
 std::vector<std::string> list_directory(const std::string& directory) {

@@ -127,11 +127,11 @@ sluice_verdict to_kernel(const Verdict& verdict) {
 }  // namespace
 
 Flows::Flows(const gate_bpf& gate)
-    : gateways_(gate.maps.gateways),
-      flows_(gate.maps.flows),
+    : FlowEntries(Table<sluice_tuple, sluice_flow>(gate.maps.flows),
+                  Table<std::uint64_t, sluice_host>(gate.maps.hosts)),
+      gateways_(gate.maps.gateways),
       ends_(gate.maps.ends),
       syns_(gate.maps.syns),
-      hosts_(gate.maps.hosts),
       loads_(gate.maps.loads),
       promises_(gate.maps.promises),
       pieces_(gate.maps.pieces),
@@ -204,7 +204,7 @@ std::optional<Flow> Flows::find(const FlowKey& key) const {
   return flow;
 }
 
-std::vector<Flow> Flows::all() const {
+std::vector<Flow> FlowEntries::all() const {
   std::vector<Flow> flows;
   std::vector<sluice_tuple> tuples(batch);
   std::vector<sluice_flow> values(batch);
@@ -363,7 +363,7 @@ Result<std::uint64_t> Flows::number_of(const std::string& host) {
   return number;
 }
 
-std::string Flows::host(std::uint64_t number) const {
+std::string FlowEntries::host(std::uint64_t number) const {
   const auto found = number != 0 ? hosts_.find(number) : std::nullopt;
   return found ? std::string(found->name, ::strnlen(found->name, sizeof found->name)) : std::string();
 }

@@ -11,6 +11,7 @@
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
+#include <utility>
 #include <vector>
 
 #include "base/bytes.h"
@@ -139,8 +140,23 @@ struct Swept {
   std::uint32_t flows = 0;
 };
 
+// What the kernel keeps of flows, for whoever looks.
+class FlowEntries {
+ public:
+  FlowEntries(Table<sluice_tuple, sluice_flow> flows, Table<std::uint64_t, sluice_host> hosts)
+      : flows_(std::move(flows)), hosts_(std::move(hosts)) {}
+
+  std::vector<Flow> all() const;
+  // The name of this number; empty: none, or not known any more.
+  std::string host(std::uint64_t number) const;
+
+ protected:
+  Table<sluice_tuple, sluice_flow> flows_;
+  Table<std::uint64_t, sluice_host> hosts_;
+};
+
 // One thread calls it.
-class Flows {
+class Flows : public FlowEntries {
  public:
   ~Flows();
   Flows(const Flows&) = delete;
@@ -162,7 +178,6 @@ class Flows {
 
   // One that another connection replaced has its last totals.
   std::optional<Flow> find(const FlowKey& key) const;
-  std::vector<Flow> all() const;
   // How many nobody has judged yet, those that nothing was shown of included.
   std::size_t undecided() const;
   // Those that were replaced and not released yet.
@@ -188,7 +203,6 @@ class Flows {
 
   // A number for the name, 0 for the empty one; the same each time.
   Result<std::uint64_t> number_of(const std::string& host);
-  std::string host(std::uint64_t number) const;
   // Whether so many names are known that those of no flow should be forgotten.
   bool has_many_hosts() const;
   void forget_hosts_without(const std::unordered_set<std::uint64_t>& used);
@@ -198,10 +212,8 @@ class Flows {
   void judge_some(std::span<Verdict> verdicts) const;
 
   Table<std::uint32_t, sluice_gateway> gateways_;
-  Table<sluice_tuple, sluice_flow> flows_;
   Table<std::uint64_t, sluice_end_of_flow> ends_;
   Table<std::uint64_t, sluice_syn> syns_;
-  Table<std::uint64_t, sluice_host> hosts_;
   Table<std::uint32_t, sluice_load> loads_;
   Table<std::uint64_t, sluice_promise> promises_;
   Table<std::uint64_t, sluice_piece> pieces_;

@@ -38,6 +38,11 @@ Result<Place> open_place(const std::string& path) {
   return Place{std::move(fd), info.st_ino};
 }
 
+Status set_flag(const Tables& tables, std::uint32_t flag, bool value) {
+  return tables.change_config(
+      [=](sluice_config& config) { config.flags = (config.flags & ~flag) | (value ? flag : 0); });
+}
+
 }  // namespace
 
 struct Interception::State {
@@ -112,6 +117,7 @@ Result<std::unique_ptr<Interception>> Interception::open(const Options& options)
   if (auto done = state->attach_to_namespace(); !done) return where(done.error());
   if (auto done = state->interfaces.take_over(); !done) return where(done.error());
   if (auto done = state->attach_to_cgroup(options.cgroup); !done) return where(done.error());
+  if (auto done = set_flag(state->tables, SLUICE_RELEASED, options.release); !done) return where(done.error());
   auto denials = Denials::open(state->tables, state->programs.gate->maps.events);
   if (!denials) return where(denials.error());
   state->denials = std::move(*denials);
@@ -183,10 +189,7 @@ Flows& Interception::flows() {
 }
 
 Status Interception::set_inbound_replies(bool allowed) {
-  return state_->tables.change_config([allowed](sluice_config& config) {
-    config.flags = (config.flags & ~static_cast<std::uint32_t>(SLUICE_INBOUND_REPLIES)) |
-                   (allowed ? static_cast<std::uint32_t>(SLUICE_INBOUND_REPLIES) : 0);
-  });
+  return set_flag(state_->tables, SLUICE_INBOUND_REPLIES, allowed);
 }
 
 Status Interception::set_listeners(std::span<const int> v4, std::span<const int> v6) {

@@ -25,7 +25,8 @@ namespace sluice::kernel {
 struct Options {
   std::string
       bpffs;  // directory of the pins; created when its parent is a bpffs; a bpffs is mounted when there is none
-  std::string cgroup;  // cgroup2 directory for identity hooks; empty: no process identity
+  std::string cgroup;    // cgroup2 directory for identity hooks; empty: no process identity
+  bool release = false;  // nothing is enforced from here on: only flows are gated, those that there are
 };
 
 // What from_pod knows of a pod interface.

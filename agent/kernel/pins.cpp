@@ -1,5 +1,6 @@
 #include "kernel/pins.h"
 
+#include <bpf/bpf.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -36,6 +37,15 @@ std::string maps_directory(const std::string& bpffs) {
 }
 std::string links_directory(const std::string& bpffs) {
   return bpffs + "/links";
+}
+
+Result<UniqueFd> open_pinned_map(const std::string& path) {
+  struct bpf_obj_get_opts options{};
+  options.sz = sizeof options;
+  options.file_flags = BPF_F_RDONLY;
+  UniqueFd fd(::bpf_obj_get_opts(path.c_str(), &options));
+  if (!fd) return Error::from_errno(fmt::format("open pin {}", path), errno);
+  return fd;
 }
 
 Status make_pin_directories(const std::string& bpffs) {

@@ -4,13 +4,11 @@
 #include <bpf/libbpf.h>
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <cerrno>
-#include <cstring>
-#include <vector>
 
 #include "base/fd.h"
 #include "bpf/abi.h"
+#include "kernel/abi_version.h"
 #include "kernel/bpffs.h"
 #include "kernel/libbpf_log.h"
 #include "kernel/skeletons.h"
@@ -53,26 +51,9 @@ Status check_shape(const bpf_map* map, const bpf_map_info& pinned) {
   return Done{};
 }
 
-// The ABI version is the first number of the config map, whatever else has changed there since.
-Status check_abi_version(const std::string& directory) {
-  const auto path = directory + "/configs";
-  const UniqueFd fd(::bpf_obj_get(path.c_str()));
-  if (!fd) {
-    const auto error = Error::from_errno(fmt::format("open pin {}", path), errno);
-    return Error(fmt::format("{}: {}", error.message(), remedy));
-  }
-  const auto info = read_info(fd.get());
-  if (!info) return info.error().in(path);
-  const std::uint32_t zero = 0;
-  std::uint32_t version = 0;
-  std::vector<char> value(std::max<std::size_t>(info->value_size, sizeof version));
-  if (info->key_size != sizeof zero || ::bpf_map_lookup_elem(fd.get(), &zero, value.data()) != 0) {
-    return Error(fmt::format("pinned map configs in {} cannot be read: {}", directory, remedy));
-  }
-  std::memcpy(&version, value.data(), sizeof version);
-  if (version == SLUICE_ABI_VERSION) return Done{};
-  return Error(fmt::format("maps pinned in {} are of ABI version {}, this agent speaks {}: {}", directory, version,
-                           SLUICE_ABI_VERSION, remedy));
+Status check_abi(const std::string& directory) {
+  auto fits = check_abi_version(directory);
+  return fits ? fits : Status(Error(fmt::format("{}: {}", fits.error().message(), remedy)));
 }
 
 Status adopt_map(bpf_map* map, const std::string& path) {
@@ -99,7 +80,7 @@ Status for_each_shared_map(bpf_object* object, Each each) {
 
 Status adopt_maps(bpf_object* object, const std::string& directory) {
   if (list_directory(directory).empty()) return Done{};
-  if (auto fits = check_abi_version(directory); !fits) return fits;
+  if (auto fits = check_abi(directory); !fits) return fits;
   return for_each_shared_map(object, [&](bpf_map* map) { return adopt_map(map, pin_path(directory, map)); });
 }
 

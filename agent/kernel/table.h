@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/result.h"
@@ -21,6 +22,9 @@ class Table {
   Table() = default;
   explicit Table(const bpf_map* map)
       : fd_(::bpf_map__fd(map)), name_(::bpf_map__name(map)), capacity_(::bpf_map__max_entries(map)) {}
+
+  // `fd` stays the caller's.
+  Table(int fd, std::string name, std::size_t capacity) : fd_(fd), name_(std::move(name)), capacity_(capacity) {}
 
   std::optional<Value> find(const Key& key) const {
     Value value{};

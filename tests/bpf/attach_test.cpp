@@ -169,7 +169,7 @@ TEST_F(Attach, a_second_agent_is_refused_while_the_first_lives) {
   const auto kernel = lab_.open();
   const auto second = lab_.try_open();
   ASSERT_FALSE(second.ok());
-  EXPECT_THAT(second.error().message(), HasSubstr("another agent"));
+  EXPECT_THAT(second.error().message(), HasSubstr("a running agent: stop that one first"));
 }
 
 TEST_F(Attach, forgetting_detaches_and_removes_what_is_known) {
