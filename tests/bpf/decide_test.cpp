@@ -90,6 +90,16 @@ TEST(Decide, nothing_but_tcp_is_relayed_or_gated_and_nothing_but_udp_and_answers
   });
 }
 
+TEST(Decide, once_nothing_is_enforced_everything_passes) {
+  std::size_t broken = 0;
+  for_every_combination([&](const auto& packet, auto facts, const auto&) {
+    facts.released = true;
+    const auto decision = sluice_decide(&packet, &facts);
+    broken += decision.action == SLUICE_PASS_OUT && decision.reason == SLUICE_REASON_NONE ? 0 : 1;
+  });
+  EXPECT_EQ(broken, 0U);
+}
+
 TEST(Decide, a_new_connection_is_relayed_only_by_a_live_agent_with_a_policy_that_has_it) {
   expect_always([](const auto& packet, const auto& facts, const auto& decision) {
     return decision.action != SLUICE_RELAY || !packet.tcp_syn ||
@@ -173,9 +183,10 @@ TEST(Decide, link_scope_is_link_local_unicast_and_multicast) {
 }
 
 TEST(DecideLeaving, nothing_forwarded_leaves_undecided) {
-  for (unsigned bits = 0; bits < 16; ++bits) {
+  for (unsigned bits = 0; bits < 32; ++bits) {
     for (const unsigned mark : {0U, 0x10U, 0x20U, 0x30U, 0xffffffcfU}) {
-      const sluice_leaving leaving{.is_arp = (bits & 1) != 0,
+      const sluice_leaving leaving{.released = (bits & 16) != 0,
+                                   .is_arp = (bits & 1) != 0,
                                    .is_ip = (bits & 2) != 0,
                                    .internal = (bits & 4) != 0,
                                    .forwarded = (bits & 8) != 0,
@@ -183,7 +194,7 @@ TEST(DecideLeaving, nothing_forwarded_leaves_undecided) {
       const auto decision = sluice_decide_leaving(&leaving);
       const bool relayed = (mark & SLUICE_MARK_RELAY) != 0;
       const bool decided = leaving.is_ip && (leaving.internal || (mark & SLUICE_MARK_PASSED) != 0);
-      const bool passes = !leaving.forwarded || leaving.is_arp || (decided && !relayed);
+      const bool passes = leaving.released || !leaving.forwarded || leaving.is_arp || (decided && !relayed);
       EXPECT_EQ(decision.action, passes ? SLUICE_PASS : SLUICE_DROP) << bits << " " << mark;
       EXPECT_EQ(decision.reason == SLUICE_REASON_NONE, passes);
     }

@@ -1,6 +1,4 @@
 """What happens when something is broken: nothing leaks, nothing is lost from the log, nobody else pays."""
-import json
-import re
 import signal
 import socket
 import threading
@@ -17,28 +15,6 @@ SEED_HOST = "api.external-service.com"
 
 def verify(lab, role="agent"):
     return lab.sluice("audit", "verify", *getattr(lab, role).audit.files())
-
-
-def leftovers(lab):
-    """What of the agent is in the node's kernel: pins, programs at its interfaces, rules, routes, cgroup hooks."""
-    found = {}
-    if lab.pins.exists() and any(lab.pins.iterdir()):
-        found["pins"] = sorted(p.name for p in lab.pins.iterdir())
-    net = json.loads(lab.on_node("bpftool", "-j", "net", "show").stdout)[0]
-    for kind in ("xdp", "tc", "flow_dissector", "netfilter"):
-        if net.get(kind):
-            found[kind] = net[kind]
-    for family in ("-4", "-6"):
-        rules = lab.on_node("ip", family, "rule").stdout
-        if re.search("fwmark|iif|20942", rules):
-            found[f"rules {family}"] = rules
-        routes = lab.on_node("ip", family, "route", "show", "table", "all", "type", "local").stdout
-        if re.search("default|::/0", routes):
-            found[f"routes {family}"] = routes
-    cgroup = run("bpftool", "-j", "cgroup", "show", lab.cgroup, check=False).stdout
-    if cgroup.strip() and json.loads(cgroup):
-        found["cgroup"] = cgroup
-    return found
 
 
 # The agent goes and comes
@@ -110,12 +86,12 @@ def test_stop_ends_at_once_and_with_zero(lab):
 
 @pytest.mark.parametrize("how", ["settings", "bpffs"])
 def test_detach_removes_everything_and_may_be_repeated(lab, how):
-    assert leftovers(lab), "while the agent runs there is something to find"
+    assert lab.leftovers(), "while the agent runs there is something to find"
     lab.agent.stop()
     try:
         arguments = ("-c", lab.agent.config) if how == "settings" else ("--bpffs", lab.pins)
         lab.sluice("detach", *arguments, check=True)
-        assert leftovers(lab) == {}
+        assert lab.leftovers() == {}
         lab.sluice("detach", *arguments, check=True)
         with lab.watch() as watch:
             assert lab.pod("a").tls(EVIL, "evil.example").served_names() == ["evil.example"]

@@ -326,6 +326,33 @@ class Lab:
     def detach(self):
         return self.sluice("detach", "-c", self.agent.config, check=True)
 
+    def leftovers(self):
+        """What of the agent is in the node's kernel: pins, programs at its interfaces, the helper interface, rules,
+        routes, cgroup hooks."""
+        found = {}
+        if self.pins.exists() and any(self.pins.iterdir()):
+            found["pins"] = sorted(p.name for p in self.pins.iterdir())
+        net = json.loads(self.on_node("bpftool", "-j", "net", "show").stdout)[0]
+        for kind in ("xdp", "tc", "flow_dissector", "netfilter"):
+            if net.get(kind):
+                found[kind] = net[kind]
+        links = self.on_node("ip", "-o", "link").stdout
+        if "sluice" in links:
+            found["links"] = links
+        for family in ("-4", "-6"):
+            rules = self.on_node("ip", family, "rule").stdout
+            if re.search("fwmark|iif|20942", rules):
+                found[f"rules {family}"] = rules
+            routes = self.on_node(
+                "ip", family, "route", "show", "table", "all", "type", "local"
+            ).stdout
+            if re.search("default|::/0", routes):
+                found[f"routes {family}"] = routes
+        cgroup = run("bpftool", "-j", "cgroup", "show", self.cgroup, check=False).stdout
+        if cgroup.strip() and json.loads(cgroup):
+            found["cgroup"] = cgroup
+        return found
+
     def watch(self):
         return Watch(self)
 
