@@ -16,6 +16,7 @@
 #include "egress/release.h"
 #include "kernel/bpffs.h"
 #include "kernel/interception.h"
+#include "kernel/pins.h"
 #include "net/injection.h"
 #include "net/netlink.h"
 #include "settings/settings.h"
@@ -47,6 +48,12 @@ std::size_t count_pins(const std::string& directory) {
     if (!entry->is_directory(unknown)) ++count;
   }
   return count;
+}
+
+// Nothing is taken over, and so nothing made, where nothing of ours is.
+bool holds_maps(const std::string& directory) {
+  const auto maps = kernel::maps_directory(directory);
+  return kernel::is_on_bpffs(maps) && !kernel::list_directory(maps).empty();
 }
 
 // How many flows are left, and on a terminal how long they have, as often as that changes.
@@ -126,15 +133,15 @@ int run(Options& options) {
   const auto settings = load_pinned(options.pinned);
   if (!settings) return bad_input(settings.error());
   if (*settings) log_to_stderr((*settings)->node.log_level);
-  const auto before = count_pins(options.pinned.bpffs);
+  const auto& directory = options.pinned.bpffs;
+  const auto before = count_pins(directory);
   const auto* known = *settings ? &**settings : nullptr;
-  if (const auto done = before != 0 ? detach_pinned(options, known) : remove_all(options.pinned.bpffs); !done) {
-    return fail(done.error());
-  }
+  const auto done = holds_maps(directory) ? detach_pinned(options, known) : remove_all(directory);
+  if (!done) return fail(done.error());
   fmt::print(
       "{} pinned programs and maps removed from {}; the relay's routing rules and routes and the gate's helper "
       "interface are gone\n",
-      before, options.pinned.bpffs);
+      before, directory);
   return 0;
 }
 

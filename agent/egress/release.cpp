@@ -140,7 +140,8 @@ std::size_t Release::finish() {
   const auto unrecorded = std::count_if(flows.begin(), flows.end(), [](const kernel::Flow& flow) {
     return flow.state < State::collected && !flow.recorded;
   });
-  return static_cast<std::size_t>(unrecorded) + kernel_->flows().replaced().size();
+  const auto dropped = log_ != nullptr ? log_->audit_->state().drops : 0;
+  return static_cast<std::size_t>(unrecorded) + kernel_->flows().replaced().size() + dropped;
 }
 
 }  // namespace sluice::egress
