@@ -1,4 +1,5 @@
 """What happens when something is broken: nothing leaks, nothing is lost from the log, nobody else pays."""
+import re
 import signal
 import socket
 import threading
