@@ -7,6 +7,8 @@
 #include "egress/flow_end.h"
 #include "egress/kernel_denial.h"
 #include "egress/known_pods.h"
+#include "kernel/abi_version.h"
+#include "kernel/pins.h"
 
 namespace sluice::egress {
 namespace {
@@ -34,6 +36,7 @@ ReleaseLog::ReleaseLog(const settings::AgentSettings& settings, const std::strin
       pods_(std::make_shared<identity::PodTable>(known_pods(settings))) {}
 
 Result<std::unique_ptr<Release>> Release::open(const std::string& bpffs, ReleaseLog* log) {
+  if (auto fits = kernel::check_abi_version(kernel::maps_directory(bpffs)); !fits) return fits.error();
   auto kernel = kernel::Interception::open({.bpffs = bpffs, .cgroup = {}, .release = true});
   if (!kernel) return kernel.error();
   const auto ifindex = net::make_injection_link();

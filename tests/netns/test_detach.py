@@ -140,9 +140,7 @@ def test_detach_is_refused_while_the_agent_runs(lab, origin, watch, how):
 
 @VERSIONS
 @pytest.mark.parametrize("kind", ["tls", "opaque"])
-def test_detach_cuts_both_ends_at_once_and_leaves_nothing(
-    lab, origin, watch, version, kind
-):
+def test_detach_cuts_both_ends_at_once_and_leaves_nothing(lab, origin, watch, version, kind):
     with origin.call(kind, version) as ends:
         ends.talk()
         lab.agent.kill()
@@ -163,9 +161,7 @@ def test_detach_cuts_both_ends_at_once_and_leaves_nothing(
     assert len(watch.records(source=ends.source)) == 2
 
 
-def test_detach_without_settings_says_how_many_ends_are_not_recorded(
-    lab, origin, watch
-):
+def test_detach_without_settings_says_how_many_ends_are_not_recorded(lab, origin, watch):
     with origin.call() as open_call, origin.call() as over:
         lab.agent.kill()
         over.client.close()
@@ -192,9 +188,7 @@ def test_detach_records_what_ended_while_no_agent_was_there(lab, origin, watch):
 
 
 @VERSIONS
-def test_waiting_lets_a_transfer_end_while_new_calls_pass_and_undecided_ones_are_cut(
-    lab, origin, watch, version
-):
+def test_waiting_lets_a_transfer_end_while_new_calls_pass_and_undecided_ones_are_cut(lab, origin, watch, version):
     undecided = lab.pod("a").connect(web(version), 443)
     undecided_source = name_of(undecided)
     with undecided, origin.call("tls", version) as ends:
@@ -205,9 +199,7 @@ def test_waiting_lets_a_transfer_end_while_new_calls_pass_and_undecided_ones_are
         assert passes_directly(lab, version)
         with lab.watch() as quiet:
             with concurrent.futures.ThreadPoolExecutor(1) as transfer:
-                transfer.submit(
-                    gate_calls.exchange, ends.client, ends.server, TRANSFER, version
-                ).result(60)
+                transfer.submit(gate_calls.exchange, ends.client, ends.server, TRANSFER, version).result(60)
             assert not quiet.leaks(), "it goes by the gateway to its end"
         words = detaching.wait()
     assert "were cut" not in words and "without a record" not in words
@@ -219,9 +211,7 @@ def test_waiting_lets_a_transfer_end_while_new_calls_pass_and_undecided_ones_are
     assert closed["bytes_received"] == TRANSFER + 3000
 
 
-def test_a_detach_that_was_killed_after_its_record_is_followed_by_one_that_writes_no_other(
-    lab, origin, watch
-):
+def test_a_detach_that_was_killed_after_its_record_is_followed_by_one_that_writes_no_other(lab, origin, watch):
     with origin.call() as ends:
         lab.agent.kill()
         # The log's first line is a checkpoint; what the second write tells of is not told to the kernel any more.

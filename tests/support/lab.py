@@ -343,9 +343,7 @@ class Lab:
             rules = self.on_node("ip", family, "rule").stdout
             if re.search("fwmark|iif|20942", rules):
                 found[f"rules {family}"] = rules
-            routes = self.on_node(
-                "ip", family, "route", "show", "table", "all", "type", "local"
-            ).stdout
+            routes = self.on_node("ip", family, "route", "show", "table", "all", "type", "local").stdout
             if re.search("default|::/0", routes):
                 found[f"routes {family}"] = routes
         cgroup = run("bpftool", "-j", "cgroup", "show", self.cgroup, check=False).stdout
