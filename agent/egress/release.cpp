@@ -112,6 +112,7 @@ std::size_t Release::look() {
         break;
     }
   }
+  commit(true);  // what is recorded is not found once more among these
   for (const auto& flow : kernel_->flows().replaced()) end(flow);
   commit(true);
   return open;
