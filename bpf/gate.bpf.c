@@ -128,7 +128,8 @@ int to_pod(struct __sk_buff* skb) {
   }
   struct sluice_packet packet;
   parse_packet(skb, &packet);
-  if (is_plain_tcp(&packet) && !is_forged(skb, &packet)) {
+  const bool plain = is_plain_tcp(&packet);
+  if (plain && !is_forged(skb, &packet)) {
     struct sluice_tuple key;
     make_tuple(&packet, &key);
     const struct sluice_back* back = bpf_map_lookup_elem(&backs, &key);
@@ -139,7 +140,7 @@ int to_pod(struct __sk_buff* skb) {
       return flow_to_pod(skb, &packet, &key, flow);
     }
     if (is_stray(&packet)) return TC_ACT_SHOT;
-  } else if (is_odd(&packet)) {
+  } else if (!plain && is_odd(&packet)) {
     return TC_ACT_SHOT;
   }
   const __u8 icmp = packet.is_v6 ? SLUICE_ICMPV6 : IPPROTO_ICMP;
