@@ -12,7 +12,7 @@ namespace sluice::egress {
 
 // `flow` has ended, was replaced, or was denied and not recorded: its last record, unless a predecessor wrote it, goes
 // with the turn.
-void end_flow(GateDesk& desk, const kernel::Flow& flow);
+void end_flow(GateDesk& desk, const kernel::Flow& flow, const std::optional<kernel::Owner>& owner);
 
 // Denies a flow that is not over and resets both of its sides: what it was last; nullopt: it has ended by itself.
 std::optional<kernel::Flow> stop_flow(kernel::Flows& flows, net::Injector& injector, const kernel::Flow& flow, Cut why);

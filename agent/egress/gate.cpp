@@ -232,18 +232,18 @@ void Gate::handle_end(const kernel::Upcall& upcall) {
                               (flow->state == kernel::FlowState::denied && !flow->recorded));
   if (!ended) return;
   ended_.insert(id);
-  end(*flow);
+  end(*flow, upcall.owner);
 }
 
 // `flow` has ended, was replaced, or was denied by a predecessor that did not record it.
-void Gate::end(const kernel::Flow& flow) {
+void Gate::end(const kernel::Flow& flow, const std::optional<kernel::Owner>& owner) {
   if (const auto call = calls_.find(flow.key.id); call != calls_.end()) {
     if (call->second->is_judged()) desk_.turn.commit();
-    call->second->end(flow);
+    call->second->end(flow, owner);
     calls_.erase(call);
     return;
   }
-  end_flow(desk_, flow);
+  end_flow(desk_, flow, owner);
 }
 
 void Gate::cut(const kernel::Flow& flow, Cut why) {

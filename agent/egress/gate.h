@@ -68,7 +68,7 @@ class Gate {
   GatedCall* find_call(const kernel::Upcall& upcall);
   void finish_turn();
   void handle_end(const kernel::Upcall& upcall);
-  void end(const kernel::Flow& flow);
+  void end(const kernel::Flow& flow, const std::optional<kernel::Owner>& owner);
   void cut(const kernel::Flow& flow, Cut why);
   void recheck();
   void cut_orphans(const Places& gone);

@@ -382,7 +382,7 @@ void GatedCall::look_after(std::uint64_t now_ns) {
   look_ns_ = now_ns + ending_gap_ns;
   const auto flow = desk_.flows.find(flow_.key);
   if (flow && flow->state != kernel::FlowState::collected) return;
-  opened_ ? end(flow.value_or(flow_)) : void(phase_ = Phase::done);
+  opened_ ? end(flow.value_or(flow_), {}) : void(phase_ = Phase::done);
 }
 
 void GatedCall::dial_next(std::string_view failure) {
@@ -418,8 +418,9 @@ void GatedCall::refuse_gateway(std::string_view detail) {
   deny(Sniffed::none, {Reason::gateway_unreachable, fmt::format("gateway {}: {}", record_.gateway, detail)});
 }
 
-void GatedCall::end(const kernel::Flow& flow) {
+void GatedCall::end(const kernel::Flow& flow, const std::optional<kernel::Owner>& owner) {
   phase_ = Phase::done;
+  if (!owner_) owner_ = owner;
   // The kernel forgets it itself when the gateway has everything.
   const bool promised = promised_ && (!flow.was_allowed || wire::sequence_before(flow.pod_acked, flow.approved));
   if (promised) desk_.flows.drop_promise(flow.key.id, header_bytes(flow));

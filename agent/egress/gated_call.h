@@ -47,8 +47,8 @@ class GatedCall final : private Judged {
   // Denied for want of time, or of a gateway.
   void time_out();
   void refuse_gateway(std::string_view detail);
-  // It is over, as `flow` says.
-  void end(const kernel::Flow& flow);
+  // It is over, as `flow` says. `owner`, if known, opened it.
+  void end(const kernel::Flow& flow, const std::optional<kernel::Owner>& owner);
 
   // Looks whether the gateway has everything, and sends again what it does not acknowledge in time; a pod that has sent
   // what its window allows and waits is told that it came. To be called every few milliseconds.

@@ -79,7 +79,7 @@ void Release::abandon(const kernel::Flow& flow) {
 
 void Release::end(const kernel::Flow& flow) {
   if (!records_ || flow.recorded) return;
-  end_flow(records_->desk, flow);
+  end_flow(records_->desk, flow, {});
   commit(false);
 }
 

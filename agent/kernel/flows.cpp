@@ -15,7 +15,7 @@
 namespace sluice::kernel {
 namespace {
 
-static_assert(max_promised_header_bytes <= SLUICE_MAX_PIECES_OF_ONE * SLUICE_PIECE_BYTES);
+static_assert(max_promised_header_bytes <= std::size_t{SLUICE_MAX_PIECES_OF_ONE} * SLUICE_PIECE_BYTES);
 
 constexpr std::uint32_t batch = 1024;  // flows that one system call reads
 

@@ -184,9 +184,10 @@ def test_two_connections_of_one_source_port_are_two(lab, origin, watch, version)
     firsts = [origin.first_bytes("tls") for _ in hosts]
     for sock, host in zip(socks, hosts):
         sock.connect((host, gate_calls.TLS_PORT))
+    calls = []
     for sock, first in zip(socks, firsts):
         sock.sendall(first)
-    calls = [gate_calls.Ends(sock, origin.accept("tls", first)) for sock, first in zip(socks, firsts)]
+        calls.append(gate_calls.Ends(sock, origin.accept("tls", first)))
     for ends in calls:
         ends.talk()
     ports = [p.sport for p in watch.at_gateway() if p.flags == 2]
