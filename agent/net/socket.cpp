@@ -307,7 +307,9 @@ void Deadline::on_timeout() {
 
 Task<IoResult> read_some(Socket& socket, std::span<std::uint8_t> buffer) {
   for (;;) {
-    const auto got = ::recv(socket.native_handle(), buffer.data(), buffer.size(), MSG_DONTWAIT);
+    const int fd = socket.native_handle();
+    if (fd < 0) co_return boost::system::error_code(asio::error::operation_aborted);
+    const auto got = ::recv(fd, buffer.data(), buffer.size(), MSG_DONTWAIT);
     if (got >= 0) {
       if (socket.has_read_for_long()) co_await socket.wait_turn();
       co_return static_cast<std::size_t>(got);
@@ -321,7 +323,9 @@ Task<IoResult> read_some(Socket& socket, std::span<std::uint8_t> buffer) {
 
 Task<bool> write_all(Socket& socket, ByteSpan bytes) {
   while (!bytes.empty()) {
-    const auto sent = ::send(socket.native_handle(), bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+    const int fd = socket.native_handle();
+    if (fd < 0) co_return false;
+    const auto sent = ::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
     if (sent >= 0) {
       bytes = bytes.subspan(static_cast<std::size_t>(sent));
       continue;
@@ -345,7 +349,8 @@ std::optional<Socket> accept(const Socket& listener) {
 
 bool is_quiet(const Socket& socket) {
   std::uint8_t byte = 0;
-  return ::recv(socket.native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
+  const int fd = socket.native_handle();
+  return fd >= 0 && ::recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
 }
 
 void reset(Socket& socket) {
@@ -355,7 +360,8 @@ void reset(Socket& socket) {
 }
 
 void finish_writing(const Socket& socket) {
-  ::shutdown(socket.native_handle(), SHUT_WR);
+  const int fd = socket.native_handle();
+  if (fd >= 0) ::shutdown(fd, SHUT_WR);
 }
 
 }  // namespace sluice::net
