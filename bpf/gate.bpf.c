@@ -29,13 +29,13 @@ int from_pod(struct __sk_buff* skb) {
   struct sluice_port port = {};
   parse_packet(skb, &packet);
   if ((mark & SLUICE_MARK_MASK) == SLUICE_MARK_INJECTED) return pass_injected(skb, &packet, mark);
+  const struct sluice_pod* pod = bpf_map_lookup_elem(&pods, &ifindex);
   make_tuple(&packet, &tuple);
-  /* A flow's source was checked when it began; the agent cuts those of an address that a pod does not have any more. */
-  if (!packet.tcp_syn && is_plain_tcp(&packet)) {
+  /* Also of a flow, which may be older than what the pod's addresses are now. */
+  if (!packet.tcp_syn && is_plain_tcp(&packet) && pod && owns_source(pod, &packet)) {
     struct sluice_flow* flow = bpf_map_lookup_elem(&flows, &tuple);
     if (flow && flow->ifindex == ifindex) return flow_from_pod(skb, &packet, &tuple, flow);
   }
-  const struct sluice_pod* pod = bpf_map_lookup_elem(&pods, &ifindex);
   gather(skb, pod, &packet, &facts, &port);
   const struct sluice_decision decision = sluice_decide(&packet, &facts);
   if (decision.reason != SLUICE_REASON_NONE) {

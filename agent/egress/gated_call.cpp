@@ -293,13 +293,10 @@ void GatedCall::settle_allowed(Settled how) {
     case Settled::not_kept:
       return deny(sniffed_, {Reason::overloaded, "the kernel has no room for more calls that begin"});
     case Settled::not_recorded:
-      desk_.flows.drop_promise(flow_.key.id, header_bytes(flow_));
       return deny(sniffed_, {Reason::audit_unavailable, "the audit log cannot be written"});
     case Settled::too_late:
       opened_ = true;
-      phase_ = Phase::ending;
-      look_ns_ = monotonic_ns() + ending_gap_ns;
-      return;
+      return wait_for_end();
     case Settled::done:
       opened_ = true;
   }
@@ -312,11 +309,7 @@ void GatedCall::settle_allowed(Settled how) {
 }
 
 void GatedCall::settle_denied(Settled how) {
-  if (how == Settled::too_late) {
-    phase_ = Phase::ending;
-    look_ns_ = monotonic_ns() + ending_gap_ns;
-    return;
-  }
+  if (how == Settled::too_late) return wait_for_end();
   phase_ = Phase::done;
   if (promised_) desk_.flows.drop_promise(flow_.key.id, header_bytes(flow_));
   if (flow_.state != kernel::FlowState::opening) reset_gateway(desk_.injector, flow_);
@@ -374,6 +367,11 @@ void GatedCall::keep_going(std::uint64_t now_ns) {
 void GatedCall::acknowledge() {
   acknowledged_ = stream_.end();
   if (acknowledged_ != flow_.pod_first) acknowledge_to_pod(desk_.injector, flow_, newest_, acknowledged_);
+}
+
+void GatedCall::wait_for_end() {
+  phase_ = Phase::ending;
+  look_ns_ = monotonic_ns() + ending_gap_ns;
 }
 
 // Its end is told and recorded soon, or was before its verdict came too late.

@@ -82,6 +82,7 @@ class GatedCall final : private Judged {
   void answer();
   observe::Record deny_record() const;
   std::size_t header_bytes(const kernel::Flow& flow) const;
+  void wait_for_end();
   void look_after(std::uint64_t now_ns);
   void inject();
   void acknowledge();

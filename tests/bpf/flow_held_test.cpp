@@ -143,6 +143,16 @@ TEST_P(FlowHeld, point_6_a_flood_of_one_flow_is_shown_up_to_the_share) {
   EXPECT_LT(counted(SLUICE_COUNT_UPCALLS_LOST), sent);
 }
 
+TEST_P(FlowHeld, point_15_a_flow_of_an_address_that_its_pod_does_not_have_any_more_is_not_heard) {
+  const auto call = open();
+  reaches_gateway(call, data(call, 500, 10));
+  must_be_done(kernel_->set_pod(pod_, {.addresses = {ip("10.1.0.3"), ip("fd01::3")}}));
+  pod_is_not_heard(call, data(call, 510, 10));
+  pod_is_not_heard(call, bare(call, 510));
+  know_pod(false);
+  reaches_gateway(call, data(call, 510, 10));
+}
+
 TEST_P(FlowHeld, point_10_with_a_stale_heartbeat_held_payload_is_reset_and_the_flow_ends) {
   const auto call = held();
   set_heartbeat(1);

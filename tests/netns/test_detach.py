@@ -3,6 +3,7 @@ import concurrent.futures
 import itertools
 import json
 import os
+import select
 import signal
 
 import gate_calls
@@ -220,10 +221,11 @@ def test_a_detach_that_was_killed_after_its_record_is_followed_by_one_that_write
         argv += [lab.binary, "detach", "-c", lab.agent.config]
         held = lab.spawn("node", f"detach-{next(_numbers)}", argv)
         watch.record(event="close", source=ends.source)
-        for child in run("pgrep", "-P", held.pid).stdout.split():
-            os.kill(int(child), signal.SIGKILL)
-        held.process.kill()
-        held.process.wait(10)
+        detaching = os.pidfd_open(int(run("pgrep", "-P", held.pid).stdout))
+        signal.pidfd_send_signal(detaching, signal.SIGKILL)
+        held.process.kill()  # who is traced ends when the tracer lets go
+        assert select.select([detaching], [], [], 10)[0]
+        os.close(detaching)
         assert len(gate_calls.entries(lab, "flows")) == 1
         detach(lab)
     assert lab.leftovers() == {}
