@@ -10,7 +10,7 @@ namespace sluice {
 std::uint64_t monotonic_ns();
 // Nanoseconds since the epoch.
 std::int64_t wall_ns();
-// RFC 3339 in UTC with microseconds: "2026-01-31T10:00:00.000001Z".
-std::string format_time(std::int64_t wall_ns);
+// Appends RFC 3339 in UTC with microseconds: "2026-01-31T10:00:00.000001Z".
+void append_time(std::string& out, std::int64_t wall_ns);
 
 }  // namespace sluice

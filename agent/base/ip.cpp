@@ -19,6 +19,24 @@ std::optional<unsigned> parse_number(std::string_view text, unsigned max) {
   return value;
 }
 
+// Enough for "[", an address of either family, "]:" and a port.
+using TextRoom = std::array<char, INET6_ADDRSTRLEN + 16>;
+
+char* put_number(char* at, unsigned number) {
+  return std::to_chars(at, at + 5, number).ptr;
+}
+
+// Returns where the text ends.
+char* put_address(char* at, const IpAddress& address) {
+  const auto bytes = address.native();
+  if (bytes.size() != 4) return at + std::strlen(::inet_ntop(AF_INET6, bytes.data(), at, INET6_ADDRSTRLEN));
+  for (const auto byte : bytes) {
+    at = put_number(at, byte);
+    *at++ = '.';
+  }
+  return at - 1;
+}
+
 }  // namespace
 
 std::optional<IpAddress> IpAddress::from_bytes(std::span<const std::uint8_t> bytes) {
@@ -59,8 +77,8 @@ std::span<const std::uint8_t> IpAddress::native() const {
 }
 
 std::string IpAddress::to_string() const {
-  char buffer[INET6_ADDRSTRLEN];
-  return ::inet_ntop(is_v4() ? AF_INET : AF_INET6, native().data(), buffer, sizeof buffer);
+  TextRoom room;
+  return {room.data(), put_address(room.data(), *this)};
 }
 
 std::optional<Cidr> Cidr::make(const IpAddress& address, unsigned length) {
@@ -104,8 +122,14 @@ bool contains(std::span<const Cidr> ranges, const IpAddress& address) {
 }
 
 std::string Endpoint::to_string() const {
-  const auto text = address.to_string();
-  return (address.is_v4() ? text : "[" + text + "]") + ":" + std::to_string(port);
+  TextRoom room;
+  auto* at = room.data();
+  const bool v4 = address.is_v4();
+  if (!v4) *at++ = '[';
+  at = put_address(at, address);
+  if (!v4) *at++ = ']';
+  *at++ = ':';
+  return {room.data(), put_number(at, port)};
 }
 
 std::optional<Endpoint> Endpoint::parse(std::string_view text) {

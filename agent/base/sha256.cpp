@@ -82,11 +82,11 @@ void Sha256::absorb(const std::uint8_t* block) {
 
 std::string to_hex(std::span<const std::uint8_t> bytes) {
   constexpr std::string_view digits = "0123456789abcdef";
-  std::string text;
-  text.reserve(2 * bytes.size());
+  std::string text(2 * bytes.size(), '\0');
+  auto* at = text.data();
   for (const auto byte : bytes) {
-    text += digits[byte >> 4];
-    text += digits[byte & 15];
+    *at++ = digits[byte >> 4];
+    *at++ = digits[byte & 15];
   }
   return text;
 }

@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include "base/clock.h"
+#include "base/sha256.h"
 #include "observe/audit_key.h"
 #include "observe/audit_line.h"
 
@@ -239,7 +240,7 @@ void AuditLog::add_line(const LineFrame& frame, const Record& record) {
   append_line(text_, frame, record);
   const auto line = std::string_view(text_).substr(start, text_.size() - start - 1);
   hash_.update({reinterpret_cast<const std::uint8_t*>(line.data()), line.size()});
-  chain_.head = tls::to_hex(hash_.finish());
+  chain_.head = to_hex(hash_.finish());
   ++chain_.seq;
   ++chain_.since_checkpoint;
 }

@@ -12,6 +12,7 @@
 #include <optional>
 #include <vector>
 
+#include "base/sha256.h"
 #include "tls/digest.h"
 
 namespace sluice::observe {
@@ -69,7 +70,7 @@ std::string first_head() {
 }
 
 std::string line_hash(std::string_view line) {
-  return tls::to_hex(tls::sha256(bytes_of(line)));
+  return to_hex(tls::sha256(bytes_of(line)));
 }
 
 Result<AuditFile> AuditFile::open(const std::string& path, int flags) {

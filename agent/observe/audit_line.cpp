@@ -10,6 +10,7 @@
 #include <iterator>
 
 #include "base/clock.h"
+#include "base/sha256.h"
 #include "observe/json_text.h"
 
 namespace sluice::observe {
@@ -40,8 +41,7 @@ class Members {
   // `value` holds nothing that needs escaping.
   void word(std::string_view key, std::string_view value) {
     if (value.empty()) return;
-    name(key);
-    out_ += '"';
+    name(key, "\"");
     out_ += value;
     out_ += '"';
   }
@@ -52,12 +52,17 @@ class Members {
   }
   void number(std::string_view key, std::uint64_t value) {
     if (value == 0) return;
-    raw(key, fmt::format_int(value).c_str());
+    const fmt::format_int text(value);
+    raw(key, {text.data(), text.size()});
+  }
+  void time(std::string_view key, std::int64_t wall_ns) {
+    name(key, "\"");
+    append_time(out_, wall_ns);
+    out_ += '"';
   }
   void list(std::string_view key, const std::vector<std::string>& values, std::size_t max_bytes) {
     if (values.empty()) return;
-    name(key);
-    out_ += '[';
+    name(key, "[");
     for (std::size_t index = 0; index < std::min(values.size(), max_items); ++index) {
       if (index > 0) out_ += ',';
       append_json_text(out_, values[index], max_bytes);
@@ -73,12 +78,17 @@ class Members {
   void end() { out_ += '}'; }
 
  private:
-  void name(std::string_view key) {
-    if (!first_) out_ += ',';
+  // At once, for this is most of what a line is made of: the comma, the key, and how its value begins.
+  void name(std::string_view key, std::string_view begin = {}) {
+    std::array<char, 32> text;
+    auto* at = text.data();
+    const auto put = [&](std::string_view part) { at = std::copy(part.begin(), part.end(), at); };
+    put(first_ ? "\"" : ",\"");
+    put(key);
+    put("\":");
+    put(begin);
     first_ = false;
-    out_ += '"';
-    out_ += key;
-    out_ += "\":";
+    out_.append(text.data(), at);
   }
 
   std::string& out_;
@@ -159,7 +169,7 @@ void append_line(std::string& out, const LineFrame& frame, const Record& record)
   Members line(out);
   line.raw("v", "1");
   line.raw("seq", fmt::format_int(frame.seq).c_str());
-  line.word("time", format_time(frame.wall_ns));
+  line.time("time", frame.wall_ns);
   line.word("event", to_string(record.event));
   line.text("id", record.id, max_word);
   line.raw("node", frame.node);
@@ -185,7 +195,7 @@ std::string checkpoint_mac(ByteSpan key, std::string_view node, std::string_view
                            std::uint32_t every, std::string_view head) {
   // JSON text holds no newline, so no two checkpoints share a message.
   const auto message = fmt::format("sluice audit checkpoint 1\n{}\n{}\n{}\n{}\n{}", node, role, seq, every, head);
-  return tls::to_hex(tls::hmac_sha256(key, {reinterpret_cast<const std::uint8_t*>(message.data()), message.size()}));
+  return to_hex(tls::hmac_sha256(key, {reinterpret_cast<const std::uint8_t*>(message.data()), message.size()}));
 }
 
 }  // namespace sluice::observe

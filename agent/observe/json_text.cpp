@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <iterator>
 
@@ -48,8 +49,17 @@ bool is_treacherous(std::uint32_t code) {
          (code >= 0x2028 && code <= 0x202e) || (code >= 0x2066 && code <= 0x2069) || code == 0xfeff;
 }
 
+// Which bytes stand for themselves, by whether the text is quoted.
+constexpr auto plain_bytes = [] {
+  std::array<std::array<bool, 256>, 2> plain{};
+  for (const int quoted : {0, 1}) {
+    for (int byte = 0x20; byte < 0x7f; ++byte) plain[quoted][byte] = quoted == 0 || (byte != '"' && byte != '\\');
+  }
+  return plain;
+}();
+
 bool is_plain(char byte, bool quoted) {
-  return byte >= 0x20 && byte < 0x7f && (!quoted || (byte != '"' && byte != '\\'));
+  return plain_bytes[quoted ? 1 : 0][static_cast<std::uint8_t>(byte)];
 }
 
 void append_bounded(std::string& out, std::string_view text, std::size_t max_bytes, bool quoted) {

@@ -5,7 +5,6 @@
 #include <array>
 #include <cstdint>
 #include <memory>
-#include <string>
 
 #include "base/bytes.h"
 
@@ -36,8 +35,5 @@ Digest hmac_sha256(ByteSpan key, ByteSpan message);
 
 // Equality whose duration does not tell where the two differ.
 bool equal_in_constant_time(ByteSpan left, ByteSpan right);
-
-// Lower-case hexadecimal.
-std::string to_hex(ByteSpan bytes);
 
 }  // namespace sluice::tls

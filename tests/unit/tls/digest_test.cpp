@@ -4,6 +4,8 @@
 
 #include <string_view>
 
+#include "base/sha256.h"
+
 namespace sluice::tls {
 namespace {
 
