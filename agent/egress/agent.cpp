@@ -29,10 +29,10 @@ struct Desk {
   std::shared_ptr<const identity::PodTable> pods;
 };
 
-// The call lives in this frame. Parameters, not captures: a lambda would be gone before its coroutine.
-net::Task<void> serve(const Node& node, Desk& desk, net::Socket client) {
-  OutboundCall call(node, desk.worker, *desk.upstreams, std::move(client));
-  co_await call.serve(desk.pods);
+// Parameters, not captures: a lambda would be gone before its coroutine.
+net::Task<void> serve(std::unique_ptr<OutboundCall> call, std::shared_ptr<const identity::PodTable> pods) {
+  co_await call->serve(std::move(pods));
+  serving::Call::relay(std::move(call));
 }
 
 // What the agent shows gateways of itself.
@@ -215,8 +215,9 @@ Status Agent::listen(Desk& desk, const Endpoint& endpoint, std::vector<int>& lis
   auto acceptor = net::listen(desk.worker.context(), endpoint, {.transparent = true});
   if (!acceptor) return acceptor.error();
   listeners.push_back(acceptor->native_handle());
-  desk.worker.accept_all(std::move(*acceptor),
-                         [this, raw = &desk](net::Socket client) { return serve(node_, *raw, std::move(client)); });
+  desk.worker.accept_all(std::move(*acceptor), [this, raw = &desk](net::Socket client) {
+    return serve(std::make_unique<OutboundCall>(node_, raw->worker, *raw->upstreams, std::move(client)), raw->pods);
+  });
   return Done{};
 }
 

@@ -33,7 +33,8 @@ ForwardedCall::ForwardedCall(const Exit& exit, serving::Worker& worker, serving:
 
 net::Task<void> ForwardedCall::serve() {
   std::vector<std::uint8_t> behind;
-  auto refusal = co_await meet_agent(behind);
+  auto refusal = meet_peer();
+  if (!refusal && listen_.transport != settings::Transport::raw) refusal = co_await meet_agent(behind);
   if (!refusal) {
     if (const auto limit = claim(record_.source->address); !limit.empty()) {
       refusal = Refusal{Reason::overloaded, std::string(limit)};
@@ -43,15 +44,21 @@ net::Task<void> ForwardedCall::serve() {
   co_await serve_client(std::move(behind));
 }
 
-net::Task<std::optional<Refusal>> ForwardedCall::meet_agent(std::vector<std::uint8_t>& behind) {
+std::optional<Refusal> ForwardedCall::meet_peer() {
   peer_ = client_->socket().peer();
   record_.protocol = "tcp";
   record_.source = peer_;
   // The address that the pod dialled is not known yet, the port is what this listener stands for.
   record_.destination = Endpoint{IpAddress(), listen_.service_port};
   gateway_port_ = listen_.service_port;
-  if (const auto limit = admit(); !limit.empty()) co_return Refusal{Reason::overloaded, std::string(limit)};
-  if (listen_.transport == settings::Transport::raw) co_return meet_raw_client();
+  if (const auto limit = admit(); !limit.empty()) return Refusal{Reason::overloaded, std::string(limit)};
+  if (listen_.transport != settings::Transport::raw || contains(listen_.unsigned_from, peer_.address)) {
+    return std::nullopt;
+  }
+  return denied(fmt::format("{} is not in unsigned_from of this listener", peer_.address.to_string()));
+}
+
+net::Task<std::optional<Refusal>> ForwardedCall::meet_agent(std::vector<std::uint8_t>& behind) {
   boost::system::error_code error;
   record_.destination = net::to_endpoint(client_->socket().local_endpoint(error));
   if (listen_.transport == settings::Transport::tls) {
@@ -59,11 +66,6 @@ net::Task<std::optional<Refusal>> ForwardedCall::meet_agent(std::vector<std::uin
     if (refusal) co_return refusal;
   }
   co_return co_await read_header(behind);
-}
-
-std::optional<Refusal> ForwardedCall::meet_raw_client() {
-  if (contains(listen_.unsigned_from, peer_.address)) return std::nullopt;
-  return denied(fmt::format("{} is not in unsigned_from of this listener", peer_.address.to_string()));
 }
 
 net::Task<std::optional<Refusal>> ForwardedCall::begin_transport() {
@@ -84,12 +86,9 @@ net::Task<std::optional<Refusal>> ForwardedCall::read_header(std::vector<std::ui
   // long as we do: the agent is to be the one who answers.
   const net::Deadline deadline(client_->socket(), 2 * limits_.first_bytes_timeout);
   for (;;) {
-    const auto before = behind.size();
-    behind.resize(before + wire::max_proxy_header_bytes);
-    const auto got = co_await client_->read_some(std::span(behind).subspan(before));
-    const auto* size = std::get_if<std::size_t>(&got);
-    behind.resize(before + (size ? *size : 0));
-    if (!size || *size == 0) {
+    auto more = net::try_append(*client_, behind);
+    if (!more) more = co_await net::append_next(*client_, behind, wire::max_proxy_header_bytes);
+    if (!*more) {
       co_return denied(deadline.expired() ? "the PROXY header took too long" : "ended within its PROXY header");
     }
     const auto parsed = wire::parse_proxy_header(behind);

@@ -35,10 +35,10 @@ class ForwardedCall final : public serving::Call {
  private:
   using Refused = std::optional<serving::Refusal>;
 
-  // Who calls whom: from the PROXY header, or from the listener for raw connections. `behind` gets the bytes behind the
-  // header.
+  // Who calls, as TCP has it: all there is to know of raw connections.
+  Refused meet_peer();
+  // Who calls whom, from the PROXY header. `behind` gets the bytes behind it.
   net::Task<Refused> meet_agent(std::vector<std::uint8_t>& behind);
-  Refused meet_raw_client();
   net::Task<Refused> begin_transport();
   net::Task<Refused> read_header(std::vector<std::uint8_t>& behind);
   Refused check_header(const wire::ParsedProxyHeader& parsed);

@@ -17,10 +17,10 @@ struct Desk {
   std::unique_ptr<serving::Upstreams> upstreams;
 };
 
-// The call lives in this frame. Parameters, not captures: a lambda would be gone before its coroutine.
-net::Task<void> serve(const Exit& exit, Desk& desk, const settings::Listen& listen, net::Socket client) {
-  ForwardedCall call(exit, desk.worker, *desk.upstreams, listen, std::move(client));
-  co_await call.serve();
+// Parameters, not captures: a lambda would be gone before its coroutine.
+net::Task<void> serve(std::unique_ptr<ForwardedCall> call) {
+  co_await call->serve();
+  serving::Call::relay(std::move(call));
 }
 
 std::unique_ptr<tls::ServerContext> make_context(const settings::Gateway& gateway) {
@@ -116,7 +116,7 @@ Status Gateway::listen(Desk& desk, const settings::Listen& listen) {
   auto acceptor = net::listen(desk.worker.context(), listen.address, {.reuse_port = true});
   if (!acceptor) return acceptor.error();
   desk.worker.accept_all(std::move(*acceptor), [this, raw = &desk, &listen](net::Socket client) {
-    return serve(exit_, *raw, listen, std::move(client));
+    return serve(std::make_unique<ForwardedCall>(exit_, raw->worker, *raw->upstreams, listen, std::move(client)));
   });
   return Done{};
 }

@@ -25,7 +25,7 @@ struct Attempt {
 struct Race : std::enable_shared_from_this<Race> {
   explicit Race(const asio::any_io_executor& executor) : changed(executor) {}
 
-  void begin(Attempt attempt, Milliseconds timeout);
+  void begin(const Endpoint& endpoint, Milliseconds timeout);
   // For one that was begun.
   void wait(Attempt attempt, Milliseconds timeout);
 
@@ -39,7 +39,9 @@ struct Race : std::enable_shared_from_this<Race> {
 
 // Waits for an attempt that was begun.
 Task<void> finish(std::shared_ptr<Race> race, Attempt& attempt, Milliseconds timeout) {
-  auto failed = co_await end_dial(attempt.socket, attempt.endpoint, timeout);
+  const Deadline deadline(attempt.socket, timeout);
+  const bool connected = co_await attempt.socket.wait_writable();
+  auto failed = end_dial(attempt.socket, attempt.endpoint, deadline, connected);
   if (failed) {
     race->errors.push_back(std::move(*failed));
   } else if (race->winner == nullptr) {
@@ -50,10 +52,10 @@ Task<void> finish(std::shared_ptr<Race> race, Attempt& attempt, Milliseconds tim
   race->changed.cancel();
 }
 
-void Race::begin(Attempt attempt, Milliseconds timeout) {
-  auto failed = begin_dial(attempt.socket, attempt.endpoint);
-  if (!failed) return wait(std::move(attempt), timeout);
-  errors.push_back(std::move(*failed));
+void Race::begin(const Endpoint& endpoint, Milliseconds timeout) {
+  auto begun = begin_dial(Poller::of(changed.get_executor()), endpoint);
+  if (auto* socket = std::get_if<Socket>(&begun)) return wait({std::move(*socket), endpoint}, timeout);
+  errors.push_back(std::get<DialError>(std::move(begun)));
   ended = true;
 }
 
@@ -71,11 +73,10 @@ DialError verdict_of(const std::vector<DialError>& errors) {
 
 // `race` has what the first of the endpoints has come to.
 Task<std::variant<Dialled, DialError>> run(std::shared_ptr<Race> race, std::vector<Endpoint> endpoints, DialPlan plan) {
-  const auto executor = co_await asio::this_coro::executor;
   std::size_t begun = 1;
   while (race->winner == nullptr && (begun < endpoints.size() || race->running > 0)) {
     race->ended = false;
-    if (begun < endpoints.size()) race->begin({Socket(executor), endpoints[begun++]}, plan.timeout);
+    if (begun < endpoints.size()) race->begin(endpoints[begun++], plan.timeout);
     if (race->ended) continue;
     // Until the next one may begin; after the last one, until they have ended.
     race->changed.expires_after(begun < endpoints.size() ? plan.attempt_delay : plan.timeout * 2);
@@ -93,15 +94,22 @@ Task<std::variant<Dialled, DialError>> dial_any(std::vector<Endpoint> endpoints,
   if (endpoints.size() > plan.max_attempts) endpoints.resize(plan.max_attempts);
   if (endpoints.empty()) co_return DialError{DialFailure::local, "no address to connect to"};
   // Most of the time the first one answers, and there is no race.
-  Attempt first{Socket(executor), endpoints.front()};
   const auto head_start = endpoints.size() == 1 ? plan.timeout : std::min(plan.attempt_delay, plan.timeout);
-  auto failed = begin_dial(first.socket, first.endpoint);
-  if (!failed) failed = co_await end_dial(first.socket, first.endpoint, head_start);
-  if (!failed) co_return Dialled{std::move(first.socket), first.endpoint};
+  auto begun = begin_dial(Poller::of(executor), endpoints.front());
+  auto* first = std::get_if<Socket>(&begun);
+  std::optional<DialError> failed;
+  if (first != nullptr) {
+    const Deadline deadline(*first, head_start);
+    const bool ended = co_await first->wait_writable();
+    failed = end_dial(*first, endpoints.front(), deadline, ended);
+    if (!failed) co_return Dialled{std::move(*first), endpoints.front()};
+  } else {
+    failed = std::get<DialError>(std::move(begun));
+  }
   if (endpoints.size() == 1) co_return std::move(*failed);
   const auto race = std::make_shared<Race>(executor);
   if (failed->kind == DialFailure::timeout && head_start < plan.timeout) {
-    race->wait(std::move(first), plan.timeout - head_start);
+    race->wait({std::move(*first), endpoints.front()}, plan.timeout - head_start);
   } else {
     race->errors.push_back(std::move(*failed));
   }

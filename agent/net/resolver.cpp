@@ -97,7 +97,7 @@ struct Resolver::State : std::enable_shared_from_this<State> {
 
 asio::awaitable<Result<Addresses>> Resolver::State::run(std::shared_ptr<State> state, std::string name) {
   if (auto sound = check_host_name(name); !sound) co_return sound.error();
-  if (auto known = state->cache.find(name, state->options.now_ns())) co_return *std::move(known);
+  if (const auto* known = state->cache.find(name, state->options.now_ns())) co_return *known;
   const auto joined = state->join(name);
   if (!joined) co_return joined.error();
   const LookupPtr& lookup = *joined;
@@ -224,6 +224,10 @@ Result<std::unique_ptr<Resolver>> Resolver::open(asio::io_context& context, Reso
   auto state = std::make_shared<State>(context, std::move(options));
   state->channel = *std::move(channel);
   return std::unique_ptr<Resolver>(new Resolver(std::move(state)));
+}
+
+const Result<Addresses>* Resolver::known(const std::string& name) {
+  return state_->cache.find(name, state_->options.now_ns());
 }
 
 asio::awaitable<Result<Addresses>> Resolver::resolve(std::string name) {

@@ -42,6 +42,8 @@ class Resolver {
   // error says which server and why. `name` is normalised (lower case, no trailing dot); an IP literal is refused. A
   // waiting caller may be cancelled; the look-up goes on for others and for the cache.
   boost::asio::awaitable<Result<std::vector<IpAddress>>> resolve(std::string name);
+  // The same from the cache alone, valid until the next call; null: it has to be asked for.
+  const Result<std::vector<IpAddress>>* known(const std::string& name);
 
  private:
   struct State;

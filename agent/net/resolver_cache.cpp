@@ -17,15 +17,15 @@ Addresses interleave(const Addresses& v6, const Addresses& v4, std::size_t max) 
   return result;
 }
 
-std::optional<Result<Addresses>> ResolverCache::find(const std::string& name, std::uint64_t now_ns) {
+const Result<Addresses>* ResolverCache::find(const std::string& name, std::uint64_t now_ns) {
   const auto found = by_name_.find(name);
-  if (found == by_name_.end()) return std::nullopt;
+  if (found == by_name_.end()) return nullptr;
   if (found->second->expires_ns <= now_ns) {
     erase(found->second);
-    return std::nullopt;
+    return nullptr;
   }
   entries_.splice(entries_.begin(), entries_, found->second);
-  return found->second->answer;
+  return &found->second->answer;
 }
 
 void ResolverCache::put(const std::string& name, Result<Addresses> answer, std::uint64_t expires_ns) {

@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <list>
-#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -22,8 +21,8 @@ class ResolverCache {
  public:
   explicit ResolverCache(std::size_t max_entries) : max_entries_(max_entries) {}
 
-  // nullopt when the name is unknown or its time is over.
-  std::optional<Result<Addresses>> find(const std::string& name, std::uint64_t now_ns);
+  // Null when the name is unknown or its time is over; valid until the next call.
+  const Result<Addresses>* find(const std::string& name, std::uint64_t now_ns);
   void put(const std::string& name, Result<Addresses> answer, std::uint64_t expires_ns);
   std::size_t size() const { return by_name_.size(); }
 

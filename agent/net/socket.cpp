@@ -135,8 +135,10 @@ class Socket::State final : public Poller::Watcher {
   }
 
   void abandon() override {
-    // They own this object.
     interest = 0;
+    const bool waited_for = reading.waiter || writing.waiter;
+    if (listener != nullptr && !waited_for) return listener->abandon();
+    // They own this object.
     const auto reader = std::exchange(reading.waiter, std::nullopt);
     const auto writer = std::exchange(writing.waiter, std::nullopt);
   }
@@ -264,36 +266,36 @@ Result<Tcp::acceptor> listen(asio::io_context& context, const Endpoint& endpoint
   return acceptor;
 }
 
-std::optional<DialError> begin_dial(Socket& socket, const Endpoint& destination) {
+DialResult begin_dial(Poller& poller, const Endpoint& destination) {
   const auto target = to_asio(destination);
   UniqueFd fd(::socket(target.protocol().family(), stream_flags, IPPROTO_TCP));
   if (!fd) return dial_error(destination, errno);
   set_flag(fd.get(), IPPROTO_TCP, TCP_NODELAY);
   const int done = ::connect(fd.get(), target.data(), static_cast<socklen_t>(target.size()));
   if (done != 0 && errno != EINPROGRESS) return dial_error(destination, errno);
-  socket = Socket(socket.poller(), std::move(fd));
-  return std::nullopt;
+  return Socket(poller, std::move(fd));
 }
 
-Task<std::optional<DialError>> end_dial(Socket& socket, Endpoint destination, Milliseconds timeout) {
-  const Deadline deadline(socket, timeout);
-  const bool ended = co_await socket.wait_writable();
-  if (deadline.expired()) co_return DialError{DialFailure::timeout, destination.to_string() + ": no answer in time"};
-  if (!ended) co_return dial_error(destination, ECANCELED);
-  if (!socket.has_failed()) co_return std::nullopt;
+std::optional<DialError> end_dial(const Socket& socket, const Endpoint& destination, const Deadline& deadline,
+                                  bool ended) {
+  if (deadline.expired()) return DialError{DialFailure::timeout, destination.to_string() + ": no answer in time"};
+  if (!ended) return dial_error(destination, ECANCELED);
+  if (!socket.has_failed()) return std::nullopt;
   int code = 0;
   socklen_t size = sizeof code;
   ::getsockopt(socket.native_handle(), SOL_SOCKET, SO_ERROR, &code, &size);
-  if (code != 0) co_return dial_error(destination, code);
-  co_return std::nullopt;
+  return code != 0 ? std::optional(dial_error(destination, code)) : std::nullopt;
 }
 
 Task<DialResult> dial(Endpoint destination, Milliseconds timeout) {
-  Socket socket(co_await asio::this_coro::executor);
-  auto failed = begin_dial(socket, destination);
-  if (!failed) failed = co_await end_dial(socket, destination, timeout);
-  if (failed) co_return std::move(*failed);
-  co_return std::move(socket);
+  const auto executor = co_await asio::this_coro::executor;
+  auto begun = begin_dial(Poller::of(executor), destination);
+  auto* socket = std::get_if<Socket>(&begun);
+  if (socket == nullptr) co_return std::move(begun);
+  const Deadline deadline(*socket, timeout);
+  const bool ended = co_await socket->wait_writable();
+  if (auto failed = end_dial(*socket, destination, deadline, ended)) co_return std::move(*failed);
+  co_return std::move(begun);
 }
 
 Deadline::Deadline(Socket& socket, Milliseconds timeout) : socket_(socket) {
@@ -307,35 +309,42 @@ void Deadline::on_timeout() {
 
 Task<IoResult> read_some(Socket& socket, std::span<std::uint8_t> buffer) {
   for (;;) {
-    const int fd = socket.native_handle();
-    if (fd < 0) co_return boost::system::error_code(asio::error::operation_aborted);
-    const auto got = ::recv(fd, buffer.data(), buffer.size(), MSG_DONTWAIT);
-    if (got >= 0) {
-      if (socket.has_read_for_long()) co_await socket.wait_turn();
-      co_return static_cast<std::size_t>(got);
-    }
-    if (errno == EINTR) continue;
-    if (errno != EAGAIN) co_return boost::system::error_code(errno, boost::system::system_category());
+    if (socket.has_read_for_long()) co_await socket.wait_turn();
+    if (const auto got = try_read(socket, buffer)) co_return *got;
     const bool ready = co_await socket.wait_readable();
     if (!ready) co_return boost::system::error_code(asio::error::operation_aborted);
   }
 }
 
 Task<bool> write_all(Socket& socket, ByteSpan bytes) {
-  while (!bytes.empty()) {
-    const int fd = socket.native_handle();
-    if (fd < 0) co_return false;
-    const auto sent = ::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
-    if (sent >= 0) {
-      bytes = bytes.subspan(static_cast<std::size_t>(sent));
-      continue;
-    }
-    if (errno == EINTR) continue;
-    if (errno != EAGAIN) co_return false;
+  for (;;) {
+    if (!try_write(socket, bytes)) co_return false;
+    if (bytes.empty()) co_return true;
     const bool ready = co_await socket.wait_writable();
     if (!ready) co_return false;
   }
-  co_return true;
+}
+
+std::optional<IoResult> try_read(Socket& socket, std::span<std::uint8_t> buffer) {
+  const int fd = socket.native_handle();
+  if (fd < 0) return boost::system::error_code(asio::error::operation_aborted);
+  ssize_t got = -1;
+  do {
+    got = ::recv(fd, buffer.data(), buffer.size(), MSG_DONTWAIT);
+  } while (got < 0 && errno == EINTR);
+  if (got >= 0) return static_cast<std::size_t>(got);
+  if (errno == EAGAIN) return std::nullopt;
+  return boost::system::error_code(errno, boost::system::system_category());
+}
+
+bool try_write(Socket& socket, ByteSpan& bytes) {
+  while (!bytes.empty()) {
+    const auto sent = ::send(socket.native_handle(), bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (sent < 0 && errno == EINTR) continue;
+    if (sent < 0) return errno == EAGAIN;
+    bytes = bytes.subspan(static_cast<std::size_t>(sent));
+  }
+  return true;
 }
 
 std::optional<Socket> accept(const Socket& listener) {

@@ -64,7 +64,10 @@ class Socket {
   // Instead of waits: is told of everything that happens until the socket is closed, as epoll_wait(2) tells it.
   class Listener {
    public:
+    // May destroy the socket.
     virtual void on_ready(Socket& socket, std::uint32_t events) = 0;
+    // The loop is going, and nobody waits at the socket: who owns all this and belongs to nobody else goes now.
+    virtual void abandon() {}
 
    protected:
     virtual ~Listener() = default;
@@ -108,10 +111,14 @@ using DialResult = std::variant<Socket, DialError>;
 // Connects within `timeout`. The socket has TCP_NODELAY.
 Task<DialResult> dial(Endpoint destination, Milliseconds timeout);
 
-// The same in two steps: `socket` becomes a new one that is connecting, unless an error says why not, ...
-std::optional<DialError> begin_dial(Socket& socket, const Endpoint& destination);
-// ... and is connected, or failed; of kind timeout: it goes on connecting, which may be waited for again.
-Task<std::optional<DialError>> end_dial(Socket& socket, Endpoint destination, Milliseconds timeout);
+// The same in steps: a socket that is connecting; ...
+DialResult begin_dial(Poller& poller, const Endpoint& destination);
+
+// ... when it was waited until writable, with `ended` as the wait's answer, why it is not connected. Of kind timeout:
+// it goes on connecting, which may be waited for again.
+class Deadline;
+std::optional<DialError> end_dial(const Socket& socket, const Endpoint& destination, const Deadline& deadline,
+                                  bool ended);
 
 // Cancels every wait of `socket` when `timeout` has passed, once. Belongs to the socket's thread and must not outlive
 // the socket.
@@ -133,6 +140,10 @@ using IoResult = std::variant<std::size_t, boost::system::error_code>;
 Task<IoResult> read_some(Socket& socket, std::span<std::uint8_t> buffer);
 // Writes all of it; false when the connection broke before.
 Task<bool> write_all(Socket& socket, ByteSpan bytes);
+// What of it is done without waiting. nullopt: nothing is there to read.
+std::optional<IoResult> try_read(Socket& socket, std::span<std::uint8_t> buffer);
+// `bytes` then begins behind what was written; false when the connection broke.
+bool try_write(Socket& socket, ByteSpan& bytes);
 
 // True while a connection that nobody reads is open and silent: no byte, end or error is waiting.
 bool is_quiet(const Socket& socket);

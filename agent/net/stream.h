@@ -1,6 +1,8 @@
 // A connection as two streams of bytes: TCP itself, or something inside it.
 #pragma once
 
+#include <vector>
+
 #include "net/socket.h"
 
 namespace sluice::net {
@@ -23,6 +25,9 @@ class Stream {
   virtual Task<Input> wait_input() = 0;
   // Writes all of it; false when the connection broke before.
   virtual Task<bool> write_all(ByteSpan bytes) = 0;
+  // What of it is done without waiting, as net::try_read() and try_write() do; nothing of it, where that is not known.
+  virtual std::optional<IoResult> try_read(std::span<std::uint8_t>) { return std::nullopt; }
+  virtual bool try_write(ByteSpan&) { return true; }
   // Ends the written stream; the other one stays open. Errors do not matter: the peer is gone then.
   virtual Task<void> finish_writing() = 0;
   // True while a connection that nobody reads is open and silent: no byte, end or error is waiting.
@@ -49,6 +54,8 @@ class PlainStream final : public Stream {
   Task<IoResult> read_some(std::span<std::uint8_t> buffer) override;
   Task<Input> wait_input() override;
   Task<bool> write_all(ByteSpan bytes) override;
+  std::optional<IoResult> try_read(std::span<std::uint8_t> buffer) override { return net::try_read(socket_, buffer); }
+  bool try_write(ByteSpan& bytes) override { return net::try_write(socket_, bytes); }
   Task<void> finish_writing() override;
   bool is_quiet() override { return net::is_quiet(socket_); }
   Socket& socket() override { return socket_; }
@@ -57,6 +64,12 @@ class PlainStream final : public Stream {
  private:
   Socket socket_;
 };
+
+// Appends what is there without waiting: whether there was anything, false: the stream has ended or broken. nullopt: it
+// has to be waited for.
+std::optional<bool> try_append(Stream& stream, std::vector<std::uint8_t>& bytes);
+// Appends what comes next, at most `max` bytes; false when the stream has ended or broken.
+Task<bool> append_next(Stream& stream, std::vector<std::uint8_t>& bytes, std::size_t max);
 
 // Closes after a last answer was written: the end of the stream, then at most `limit` of reading and discarding,
 // because closing with unread bytes would send RST and destroy the answer on its way.

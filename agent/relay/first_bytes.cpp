@@ -50,14 +50,30 @@ bool may_be_complete(ByteSpan bytes, std::size_t before) {
   return std::search(from, bytes.end(), end.begin(), end.end()) != bytes.end();
 }
 
-// Appends what the stream has next; false at its end or on an error.
-net::Task<bool> read_more(net::Stream& stream, std::vector<std::uint8_t>& buffer) {
-  const auto before = buffer.size();
-  buffer.resize(before + read_bytes);
-  const auto got = co_await stream.read_some(std::span(buffer).subspan(before));
-  const auto* size = std::get_if<std::size_t>(&got);
-  buffer.resize(before + (size ? *size : 0));
-  co_return size && *size > 0;
+// What the bytes are; nullopt: more are needed. `before` were looked at already.
+std::optional<FirstBytesResult> judge(std::vector<std::uint8_t>& bytes, std::size_t before) {
+  if (bytes.empty()) return std::nullopt;
+  auto step = classify_first_bytes(bytes, before);
+  if (auto* bad = std::get_if<Unreadable>(&step)) {
+    bad->bytes = std::move(bytes);
+    return std::move(*bad);
+  }
+  if (auto* first = std::get_if<FirstBytes>(&step)) {
+    first->bytes = std::move(bytes);
+    return std::move(*first);
+  }
+  return std::nullopt;
+}
+
+// Goes on as far as it gets without waiting.
+std::optional<FirstBytesResult> take(net::Stream& stream, std::vector<std::uint8_t>& bytes, std::size_t& before) {
+  for (;;) {
+    if (auto result = judge(bytes, before)) return result;
+    before = bytes.size();
+    const auto more = net::try_append(stream, bytes);
+    if (!more) return std::nullopt;
+    if (!*more) return ended_early(std::move(bytes), false);
+  }
 }
 
 }  // namespace
@@ -104,26 +120,20 @@ Unreadable ended_early(std::vector<std::uint8_t> bytes, bool timed_out) {
   return early;
 }
 
+std::optional<FirstBytesResult> take_first_bytes(net::Stream& stream, std::vector<std::uint8_t>& bytes) {
+  std::size_t before = 0;
+  return take(stream, bytes, before);
+}
+
 net::Task<FirstBytesResult> read_first_bytes(net::Stream& stream, std::vector<std::uint8_t> already,
                                              net::Milliseconds timeout) {
   const net::Deadline deadline(stream.socket(), timeout);
   auto bytes = std::move(already);
   std::size_t before = 0;
   for (;;) {
-    if (!bytes.empty()) {
-      auto step = classify_first_bytes(bytes, before);
-      if (auto* bad = std::get_if<Unreadable>(&step)) {
-        bad->bytes = std::move(bytes);
-        co_return std::move(*bad);
-      }
-      if (auto* first = std::get_if<FirstBytes>(&step)) {
-        first->bytes = std::move(bytes);
-        co_return std::move(*first);
-      }
-    }
-    before = bytes.size();
-    if (co_await read_more(stream, bytes)) continue;
-    co_return ended_early(std::move(bytes), deadline.expired());
+    if (auto result = take(stream, bytes, before)) co_return std::move(*result);
+    const bool more = co_await net::append_next(stream, bytes, read_bytes);
+    if (!more) co_return ended_early(std::move(bytes), deadline.expired());
   }
 }
 
@@ -131,7 +141,8 @@ net::Task<std::optional<HeadResult>> read_request_head(net::Stream& stream, std:
                                                        net::Milliseconds idle, net::Milliseconds timeout) {
   if (buffer.empty()) {
     const net::Deadline deadline(stream.socket(), idle);
-    if (!co_await read_more(stream, buffer)) co_return std::nullopt;
+    const bool begun = co_await net::append_next(stream, buffer, read_bytes);
+    if (!begun) co_return std::nullopt;
   }
   const net::Deadline deadline(stream.socket(), timeout);
   std::size_t before = 0;
@@ -143,7 +154,8 @@ net::Task<std::optional<HeadResult>> read_request_head(net::Stream& stream, std:
       if (std::holds_alternative<wire::NotHttp>(head)) co_return bad_http(Reason::http_malformed, "not a request line");
     }
     before = buffer.size();
-    if (co_await read_more(stream, buffer)) continue;
+    const bool more = co_await net::append_next(stream, buffer, read_bytes);
+    if (more) continue;
     if (deadline.expired()) co_return bad_http(Reason::hello_timeout, "the request head took too long");
     co_return bad_http(Reason::http_malformed, "ended within a request head");
   }

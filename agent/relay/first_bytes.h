@@ -44,6 +44,10 @@ using FirstBytesResult = std::variant<FirstBytes, Unreadable>;
 net::Task<FirstBytesResult> read_first_bytes(net::Stream& stream, std::vector<std::uint8_t> already,
                                              net::Milliseconds timeout);
 
+// The same with `bytes` and what is there behind them without waiting; nullopt: `bytes` are all so far, and more have
+// to be waited for.
+std::optional<FirstBytesResult> take_first_bytes(net::Stream& stream, std::vector<std::uint8_t>& bytes);
+
 // Reads until `buffer`, which may hold some already, begins with a whole request head, which stays in it; for the
 // requests after the first. nullopt: the client ended the connection between two requests, as it may.
 using HeadResult = std::variant<wire::RequestHead, Unreadable>;

@@ -19,16 +19,6 @@ void drop_front(Buffer& buffer, std::size_t count) {
   buffer.erase(buffer.begin(), buffer.begin() + static_cast<std::ptrdiff_t>(count));
 }
 
-// Appends what is there to `buffer`; false at the end of the stream or on an error.
-net::Task<bool> fill(net::Stream& stream, Buffer& buffer) {
-  const auto before = buffer.size();
-  buffer.resize(before + buffer_bytes);
-  const auto got = co_await stream.read_some(std::span(buffer).subspan(before));
-  const auto* size = std::get_if<std::size_t>(&got);
-  buffer.resize(before + (size ? *size : 0));
-  co_return size && *size > 0;
-}
-
 // One request and its answer. Whatever fails first decides how it ended.
 class Exchange {
  public:
@@ -74,7 +64,8 @@ class Exchange {
     for (;;) {
       const auto parsed = wire::parse_response_head(buffer, head_.method);
       if (std::holds_alternative<wire::NeedMore>(parsed)) {
-        if (!co_await fill(upstream_, buffer)) co_return fail(End::upstream_reset);
+        const bool more = co_await net::append_next(upstream_, buffer, buffer_bytes);
+        if (!more) co_return fail(End::upstream_reset);
         continue;
       }
       const auto* answer = std::get_if<wire::ResponseHead>(&parsed);
@@ -128,7 +119,9 @@ class Exchange {
         if (end != MoveEnd::limit) co_return false;
         continue;
       }
-      if (ahead.empty() && !co_await fill(from, ahead)) co_return ends_by_close;
+      bool more = true;
+      if (ahead.empty()) more = co_await net::append_next(from, ahead, buffer_bytes);
+      if (!more) co_return ends_by_close;
       const auto mine = body.consume(ahead);
       if (!mine || !co_await send(to, ByteSpan(ahead).first(*mine), moved)) co_return false;
       drop_front(ahead, *mine);
@@ -164,7 +157,7 @@ net::Task<End> relay_http(net::Stream& client, FirstBytes first, HttpJudge& judg
     Exchange exchange(client, upstream, head, ahead, pipes, totals);
     auto outcome = Exchange::Outcome::failed;
     {
-      const IdleGuard guard(client, upstream, {limits.idle}, totals);
+      const StreamIdleGuard guard(client, upstream, {limits.idle}, totals);
       outcome = co_await exchange.run();
       if (guard.expired()) co_return End::idle;
     }

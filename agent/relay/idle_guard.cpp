@@ -2,9 +2,8 @@
 
 namespace sluice::relay {
 
-IdleGuard::IdleGuard(net::Stream& client, net::Stream& upstream, IdleLimits limits, const Totals& totals)
-    : client_(client),
-      upstream_(upstream),
+IdleGuard::IdleGuard(net::Timeouts& timeouts, IdleLimits limits, const Totals& totals)
+    : timeouts_(timeouts),
       totals_(totals),
       limits_(limits),
       seen_(totals.both()),
@@ -14,7 +13,7 @@ IdleGuard::IdleGuard(net::Stream& client, net::Stream& upstream, IdleLimits limi
 }
 
 void IdleGuard::arm() {
-  Timeout::arm(client_.socket().poller().timeouts(), awaits_answer_ ? limits_.answer : limits_.idle);
+  Timeout::arm(timeouts_, awaits_answer_ ? limits_.answer : limits_.idle);
 }
 
 void IdleGuard::on_timeout() {
@@ -26,8 +25,7 @@ void IdleGuard::on_timeout() {
     return arm();
   }
   expired_ = true;
-  client_.reset();
-  upstream_.reset();
+  on_idle();
 }
 
 }  // namespace sluice::relay

@@ -1,4 +1,4 @@
-// Ends a relayed pair of streams on which nothing has moved for too long.
+// Ends what is relayed when nothing has moved for too long.
 #pragma once
 
 #include <cstdint>
@@ -19,28 +19,48 @@ struct IdleLimits {
   net::Milliseconds answer{0};  // from the beginning to the first byte from upstream; 0: as `idle`
 };
 
-// While it lives, resets both streams once `totals` has not grown for `limits.idle`, or nothing was received within
-// `limits.answer`. Must not outlive what it refers to.
-class IdleGuard final : private net::Timeout {
+// While it lives, calls on_idle() once `totals` has not grown for `limits.idle`, or nothing was received within
+// `limits.answer`; once. Must not outlive what it refers to.
+class IdleGuard : private net::Timeout {
  public:
-  IdleGuard(net::Stream& client, net::Stream& upstream, IdleLimits limits, const Totals& totals);
+  IdleGuard(net::Timeouts& timeouts, IdleLimits limits, const Totals& totals);
 
   bool expired() const { return expired_; }
   // It expired before a byte of the answer came.
   bool unanswered() const { return expired_ && awaits_answer_; }
 
+ protected:
+  ~IdleGuard() override = default;
+
  private:
+  virtual void on_idle() = 0;
+
   void arm();
   void on_timeout() override;
 
-  net::Stream& client_;
-  net::Stream& upstream_;
+  net::Timeouts& timeouts_;
   const Totals& totals_;
   const IdleLimits limits_;
   std::uint64_t seen_;
   const std::uint64_t received_before_;
   bool awaits_answer_;
   bool expired_ = false;
+};
+
+// Resets both streams.
+class StreamIdleGuard final : public IdleGuard {
+ public:
+  StreamIdleGuard(net::Stream& client, net::Stream& upstream, IdleLimits limits, const Totals& totals)
+      : IdleGuard(client.socket().poller().timeouts(), limits, totals), client_(client), upstream_(upstream) {}
+
+ private:
+  void on_idle() override {
+    client_.reset();
+    upstream_.reset();
+  }
+
+  net::Stream& client_;
+  net::Stream& upstream_;
 };
 
 }  // namespace sluice::relay

@@ -8,6 +8,7 @@
 #include "base/spread.h"
 #include "observe/audit_line.h"
 #include "relay/refusal.h"
+#include "relay/tunnel.h"
 #include "serving/facts.h"
 
 namespace sluice::serving {
@@ -92,8 +93,19 @@ bool Call::still_allowed(const Snapshot& snapshot) const {
   return way && (*judged_ == Sniffed::http || *way == way_);
 }
 
+void Call::relay(std::unique_ptr<Call> call) {
+  if (!call->tunnel_) return;
+  call.release()->tunnel_->begin();
+}
+
+void Call::on_tunnel_end(relay::End end) {
+  const std::unique_ptr<Call> itself(this);
+  record_closed(end);
+}
+
 void Call::cut(std::string_view why) {
   cut_reason_ = why;
+  if (tunnel_) return tunnel_->cut();
   client_->reset();
   if (upstream_) upstream_->reset();
 }
@@ -153,26 +165,20 @@ void Call::record_closed(relay::End end) {
 }
 
 net::Task<void> Call::serve_client(std::vector<std::uint8_t> already) {
-  co_await begin(std::move(already));
-  if (!relayed_) co_return;
-  // Who speaks TLS is answered at once, or nobody is there.
-  const auto answer = *relayed_ == Sniffed::tls ? limits_.answer_timeout : net::Milliseconds(0);
-  record_closed(co_await relay::tunnel(*client_, *upstream_, {limits_.idle_timeout, answer}, worker_.pipes(), totals_));
-}
-
-net::Task<void> Call::begin(std::vector<std::uint8_t> already) {
   if (!worker_.snapshot()) {
     co_return co_await refuse(Sniffed::none, Reason::policy_not_ready, "no policy was read yet");
   }
   const auto& destination = *record_.destination;
   const auto inspection = worker_.snapshot()->inspect(pod_namespace_, destination.address, destination.port);
   if (inspection != Inspection::sniff) co_return co_await serve_stream(Sniffed::none, std::move(already));
-  auto read = co_await relay::read_first_bytes(*client_, std::move(already), limits_.first_bytes_timeout);
-  if (auto* bad = std::get_if<relay::Unreadable>(&read)) {
+  // Most of the time they are there.
+  auto read = relay::take_first_bytes(*client_, already);
+  if (!read) read = co_await relay::read_first_bytes(*client_, std::move(already), limits_.first_bytes_timeout);
+  if (auto* bad = std::get_if<relay::Unreadable>(&*read)) {
     record_.protocol = protocol_name(bad->sniffed);
     co_return co_await serve_unreadable(std::move(*bad));
   }
-  auto& first = std::get<relay::FirstBytes>(read);
+  auto& first = std::get<relay::FirstBytes>(*read);
   note(first);
   if (first.sniffed == Sniffed::http) co_return co_await serve_http(std::move(first));
   co_await serve_stream(first.sniffed, std::move(first.bytes));
@@ -180,18 +186,33 @@ net::Task<void> Call::begin(std::vector<std::uint8_t> already) {
 
 net::Task<void> Call::serve_stream(Sniffed sniffed, std::vector<std::uint8_t> bytes) {
   auto refusal = decide_timed(sniffed);
-  if (!refusal) refusal = co_await open_upstream();
+  if (!refusal) {
+    auto connected = co_await connect();
+    refusal = conclude_connect(std::move(connected));
+  }
   if (refusal) co_return co_await refuse(sniffed, refusal->reason, refusal->detail);
   totals_.sent += bytes.size();
   // One write, and so one segment where it fits: preamble and hello travel together.
   if (!preamble_.empty()) bytes.insert(bytes.begin(), preamble_.begin(), preamble_.end());
   preamble_ = std::vector<std::uint8_t>();
-  const bool sent = co_await upstream_->write_all(bytes);
+  ByteSpan rest = bytes;
+  bool sent = upstream_->try_write(rest);
+  if (sent && !rest.empty()) sent = co_await upstream_->write_all(rest);
   if (!sent) {
     client_->reset();
     co_return record_closed(relay::End::upstream_reset);
   }
-  relayed_ = sniffed;
+  // Who speaks TLS is answered at once, or nobody is there.
+  const auto answer = sniffed == Sniffed::tls ? limits_.answer_timeout : net::Milliseconds(0);
+  const relay::IdleLimits limits{limits_.idle_timeout, answer};
+  if (client_->is_plain() && upstream_->is_plain()) {
+    relay::SocketTunnel::Owner& owner = *this;
+    tunnel_ = std::make_unique<relay::SocketTunnel>(client_->socket(), upstream_->socket(), limits, worker_.pipes(),
+                                                    totals_, owner);
+  } else {
+    bytes = std::vector<std::uint8_t>();
+    record_closed(co_await relay::tunnel(*client_, *upstream_, limits, worker_.pipes(), totals_));
+  }
 }
 
 net::Task<void> Call::serve_http(relay::FirstBytes first) {
@@ -223,7 +244,8 @@ net::Task<std::variant<net::Stream*, relay::HttpDenial>> Call::route(const wire:
     record_.upstream = http.upstream_address;
     refusal = record_allowed();
   } else if (!refusal) {
-    refusal = co_await open_upstream();
+    auto connected = co_await connect();
+    refusal = conclude_connect(std::move(connected));
     http.upstream_key = std::move(key);
     http.upstream_gateway = record_.gateway;
     http.upstream_address = record_.upstream;
@@ -255,27 +277,31 @@ std::optional<Refusal> Call::decide_timed(Sniffed sniffed) {
 
 net::Task<std::variant<net::Dialled, Refusal>> Call::dial(Upstreams& upstreams, TargetQuery query,
                                                           net::Milliseconds timeout) {
-  auto found = co_await upstreams.find(query);
+  auto found = upstreams.find_known(query);
+  if (!found) found = co_await upstreams.find(query);
   if (was_cut()) co_return overtaken();
-  if (auto* refusal = std::get_if<Refusal>(&found)) co_return std::move(*refusal);
-  auto dialled = co_await Upstreams::dial(std::get<std::vector<Endpoint>>(std::move(found)), timeout);
+  if (auto* refusal = std::get_if<Refusal>(&*found)) co_return std::move(*refusal);
+  const net::DialPlan plan{.timeout = timeout, .max_attempts = Upstreams::max_addresses};
+  auto dialled = co_await net::dial_any(std::get<std::vector<Endpoint>>(std::move(*found)), plan);
   if (was_cut()) co_return overtaken();
-  co_return std::move(dialled);
+  if (const auto* error = std::get_if<net::DialError>(&dialled)) {
+    const bool timed_out = error->kind == net::DialFailure::timeout;
+    co_return Refusal{timed_out ? Reason::upstream_timeout : Reason::upstream_refused, error->message};
+  }
+  co_return std::get<net::Dialled>(std::move(dialled));
 }
 
 Refusal Call::overtaken() const {
   return {parse_reason(cut_reason_).value_or(Reason::policy_changed), "while it was connected"};
 }
 
-net::Task<std::optional<Refusal>> Call::open_upstream() {
-  auto refusal = co_await connect();
+std::optional<Refusal> Call::conclude_connect(std::optional<Refusal> refusal) {
   // Policy, or the end of the process, was faster than the dial.
   if (was_cut()) {
     upstream_.reset();
-    refusal = overtaken();
+    return overtaken();
   }
-  if (!refusal) refusal = record_allowed();
-  co_return refusal;
+  return refusal ? std::move(refusal) : record_allowed();
 }
 
 }  // namespace sluice::serving

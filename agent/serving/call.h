@@ -1,6 +1,7 @@
 // One call as it is told: the facts gathered on its way, its records, its place among the live connections, and the
 // story that the agent's and the gateway's calls have in common: decide, connect, record, relay. What differs is where
-// facts come from, which way a call takes, and whom it dials.
+// facts come from, which way a call takes, and whom it dials. The story is a coroutine, which owns the call; bytes are
+// relayed without one where both ends are TCP itself, and the call then owns itself.
 #pragma once
 
 #include <chrono>
@@ -13,7 +14,7 @@
 #include "observe/audit.h"
 #include "relay/first_bytes.h"
 #include "relay/http_relay.h"
-#include "relay/tunnel.h"
+#include "relay/socket_tunnel.h"
 #include "serving/live.h"
 #include "serving/recorder.h"
 #include "serving/upstreams.h"
@@ -22,12 +23,15 @@
 
 namespace sluice::serving {
 
-class Call : public Live, private relay::HttpJudge {
+class Call : public Live, private relay::HttpJudge, private relay::SocketTunnel::Owner {
  public:
   Call(Worker& worker, Recorder& recorder, const settings::Limits& limits, net::Socket client);
   ~Call() override;  // writes the close record of an open call that has none yet
   Call(const Call&) = delete;
   Call& operator=(const Call&) = delete;
+
+  // At the end of its story: lives on if it is still to be relayed.
+  static void relay(std::unique_ptr<Call> call);
 
   Flow flow() const override;
   bool still_allowed(const Snapshot& snapshot) const override;
@@ -50,8 +54,8 @@ class Call : public Live, private relay::HttpJudge {
 
   // Reads what policy needs to know, `already` being read before, and serves it.
   net::Task<void> serve_client(std::vector<std::uint8_t> already);
-  // Begins to serve bytes that no answer has to be interleaved with: TLS, or anything that is not looked at. All the
-  // others are relayed by serve_client(), when what was needed to get there is gone.
+  // Serves bytes that no answer has to be interleaved with: TLS, or anything that is not looked at; up to where relay()
+  // goes on.
   net::Task<void> serve_stream(Sniffed sniffed, std::vector<std::uint8_t> bytes);
   net::Task<void> serve_http(relay::FirstBytes first);
   // First bytes that policy can make nothing of.
@@ -100,17 +104,20 @@ class Call : public Live, private relay::HttpJudge {
                                                                  ByteSpan bytes) override;
   void refuse_unreadable(const relay::Unreadable& unreadable) override;
 
-  net::Task<void> begin(std::vector<std::uint8_t> already);
+  // relay::SocketTunnel::Owner
+  void on_tunnel_end(relay::End end) override;
+  void abandon_tunnel() override { delete this; }
+
   // Fills in what the first bytes said: protocol, names, versions, fingerprint.
   void note(const relay::FirstBytes& first);
   void note(const wire::RequestHead& head);
 
   // decide(), with the time it takes.
   std::optional<Refusal> decide_timed(Sniffed sniffed);
-  // Why an open_upstream() that was overtaken by cut() fails.
+  // Why a connect() that was overtaken by cut() fails.
   Refusal overtaken() const;
-  // Connects and records; afterwards `upstream_` takes the call's first byte.
-  net::Task<std::optional<Refusal>> open_upstream();
+  // Records what connect() came to; without a refusal `upstream_` takes the call's first byte.
+  std::optional<Refusal> conclude_connect(std::optional<Refusal> refusal);
   // The open record (for the first request of a connection) or a request record (for later ones), handed to the kernel
   // before this returns. On failure the call must be denied.
   std::optional<Refusal> record_allowed();
@@ -122,8 +129,8 @@ class Call : public Live, private relay::HttpJudge {
   relay::Totals totals_;
   std::uint64_t started_ns_;
   std::optional<LiveTable::Place> place_;
-  std::optional<Sniffed> relayed_;  // open at both ends: all that follows is relayed
-  std::optional<Sniffed> judged_;   // allowed by policy as this; re-judged when policy changes
+  std::unique_ptr<relay::SocketTunnel> tunnel_;  // once it is all that is left of the story
+  std::optional<Sniffed> judged_;                // allowed by policy as this; re-judged when policy changes
   // Of a connection that speaks HTTP.
   struct Http {
     HttpRequest request;  // the newest; views into the following

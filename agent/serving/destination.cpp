@@ -83,7 +83,7 @@ std::vector<Target> plan_targets(const TargetQuery& query) {
   if (!service.endpoints.empty()) return endpoint_targets(query);
   const bool by_name = is_tls(port.protocol) || is_http(port.protocol);
   // A name from the client is never taken as an address, whatever it looks like: it has to pass DNS and the guard.
-  if (by_name && !query.host.empty()) return {Target{std::nullopt, query.host, port.target_port, false}};
+  if (by_name && !query.host.empty()) return {Target{std::nullopt, std::string(query.host), port.target_port, false}};
   if (service.resolution == Resolution::none) {
     const bool listed = contains(service.addresses, query.original.address);
     if (query.original.address.is_unspecified() || (!listed && !service.addresses.empty())) return {};

@@ -26,7 +26,7 @@ struct Target {
 struct TargetQuery {
   const Service* service = nullptr;
   const ServicePort* port = nullptr;
-  std::string host;                // the name that was judged, or that a route leads to; empty: none
+  std::string_view host;           // the name that was judged, or that a route leads to; empty: none
   Endpoint original;               // as the pod dialled it; unspecified: not known for sure
   std::uint64_t pick = 0;          // chooses where to begin among equals
   std::string_view locality;       // of this process, "region/zone/subzone"

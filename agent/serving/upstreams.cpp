@@ -1,15 +1,6 @@
 #include "serving/upstreams.h"
 
-#include <algorithm>
-
 namespace sluice::serving {
-namespace {
-
-Reason reason_of(net::DialFailure failure) {
-  return failure == net::DialFailure::timeout ? Reason::upstream_timeout : Reason::upstream_refused;
-}
-
-}  // namespace
 
 Result<std::unique_ptr<Upstreams>> Upstreams::open(boost::asio::io_context& context,
                                                    const settings::Outside& settings) {
@@ -18,55 +9,77 @@ Result<std::unique_ptr<Upstreams>> Upstreams::open(boost::asio::io_context& cont
   return std::unique_ptr<Upstreams>(new Upstreams(std::move(*resolver), settings));
 }
 
-net::Task<std::variant<std::vector<Endpoint>, Refusal>> Upstreams::find(TargetQuery query) {
+net::Task<Upstreams::Found> Upstreams::find(TargetQuery query) {
+  auto search = begin(query);
+  while (const auto* name = go_on(search)) {
+    const auto resolved = co_await resolver_->resolve(*name);
+    take_name(search, resolved);
+  }
+  co_return conclude(std::move(search));
+}
+
+std::optional<Upstreams::Found> Upstreams::find_known(const TargetQuery& query) {
+  auto search = begin(query);
+  if (go_on(search) != nullptr) return std::nullopt;
+  return conclude(std::move(search));
+}
+
+Upstreams::Search Upstreams::begin(TargetQuery query) const {
   query.locality = settings_.locality;
-  const auto targets = plan_targets(query);
-  Refusal refusal{Reason::upstream_refused, "the service has no address to dial: give it endpoints or a resolution"};
+  auto targets = plan_targets(query);
   // With several targets none of them takes all the places.
   const auto share = targets.size() > 1 ? max_addresses / 2 : max_addresses;
-  std::vector<Endpoint> endpoints;
-  std::size_t names = 0;
-  for (const auto& target : targets) {
-    if (endpoints.size() >= max_addresses || (!target.address && names++ == max_names)) break;
-    const auto failed = co_await add_addresses(target, *query.service, share, endpoints);
-    if (failed) refusal = *failed;
-  }
-  if (endpoints.empty()) co_return refusal;
-  co_return endpoints;
+  return {.targets = std::move(targets), .service = *query.service, .share = share, .endpoints = {}, .refusal = {}};
 }
 
-net::Task<std::variant<net::Dialled, Refusal>> Upstreams::dial(std::vector<Endpoint> endpoints,
-                                                               net::Milliseconds timeout) {
-  auto dialled = co_await net::dial_any(std::move(endpoints), {.timeout = timeout, .max_attempts = max_addresses});
-  if (const auto* error = std::get_if<net::DialError>(&dialled)) {
-    co_return Refusal{reason_of(error->kind), error->message};
-  }
-  co_return std::get<net::Dialled>(std::move(dialled));
-}
-
-net::Task<std::optional<Refusal>> Upstreams::add_addresses(const Target& target, const Service& service,
-                                                           std::size_t max, std::vector<Endpoint>& endpoints) {
-  // What resources name by address is their author's word; what DNS answers, or the pod dialled, is not.
-  if (target.address) {
-    const auto why = target.is_original ? forbidden(*target.address, service, settings_) : std::nullopt;
-    if (why) co_return Refusal{Reason::address_forbidden, target.address->to_string() + ": " + *why};
-    endpoints.push_back({*target.address, target.port});
-    co_return std::nullopt;
-  }
-  const auto resolved = co_await resolver_->resolve(target.name);
-  if (!resolved) co_return Refusal{Reason::dns_failure, resolved.error().message()};
-  std::optional<Refusal> refusal = Refusal{Reason::dns_failure, target.name + ": no address"};
-  std::size_t added = 0;
-  for (const auto& address : *resolved) {
-    if (const auto why = forbidden(address, service, settings_)) {
-      if (added == 0) refusal = {Reason::address_forbidden, target.name + " is " + address.to_string() + ": " + *why};
+const std::string* Upstreams::go_on(Search& search) {
+  while (search.next < search.targets.size() && search.endpoints.size() < max_addresses) {
+    const auto& target = search.targets[search.next];
+    if (target.address) {
+      take_address(search);
       continue;
     }
-    if (added++ == max) break;
-    endpoints.push_back({address, target.port});
-    refusal.reset();
+    if (search.names == max_names) return nullptr;
+    const auto* known = resolver_->known(target.name);
+    if (known == nullptr) return &target.name;
+    take_name(search, *known);
   }
-  co_return refusal;
+  return nullptr;
+}
+
+Upstreams::Found Upstreams::conclude(Search search) {
+  if (!search.endpoints.empty()) return std::move(search.endpoints);
+  if (search.refusal) return *std::move(search.refusal);
+  return Refusal{Reason::upstream_refused, "the service has no address to dial: give it endpoints or a resolution"};
+}
+
+// What resources name by address is their author's word; what DNS answers, or the pod dialled, is not.
+void Upstreams::take_address(Search& search) const {
+  const auto& target = search.targets[search.next++];
+  const auto why = target.is_original ? forbidden(*target.address, search.service, settings_) : std::nullopt;
+  if (why) {
+    search.refusal = Refusal{Reason::address_forbidden, target.address->to_string() + ": " + *why};
+  } else {
+    search.endpoints.push_back({*target.address, target.port});
+  }
+}
+
+void Upstreams::take_name(Search& search, const Result<std::vector<IpAddress>>& resolved) const {
+  const auto& target = search.targets[search.next++];
+  ++search.names;
+  if (!resolved) {
+    search.refusal = Refusal{Reason::dns_failure, resolved.error().message()};
+    return;
+  }
+  std::size_t added = 0;
+  for (const auto& address : *resolved) {
+    if (const auto why = forbidden(address, search.service, settings_)) {
+      search.refusal = {Reason::address_forbidden, target.name + " is " + address.to_string() + ": " + *why};
+      continue;
+    }
+    if (added++ == search.share) break;
+    search.endpoints.push_back({address, target.port});
+  }
 }
 
 }  // namespace sluice::serving

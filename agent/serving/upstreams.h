@@ -30,18 +30,33 @@ class Upstreams {
   // upstream_refused. What `query` points to lives as long as the task.
   static constexpr std::size_t max_names = 4;
   static constexpr std::size_t max_addresses = 6;
-  net::Task<std::variant<std::vector<Endpoint>, Refusal>> find(TargetQuery query);
-  // Connects to the first of them that answers. Fails with upstream_timeout or upstream_refused.
-  static net::Task<std::variant<net::Dialled, Refusal>> dial(std::vector<Endpoint> endpoints,
-                                                             net::Milliseconds timeout);
+  using Found = std::variant<std::vector<Endpoint>, Refusal>;
+  net::Task<Found> find(TargetQuery query);
+  // The same, as most of the time, from what is known already; nullopt: DNS has to be asked.
+  std::optional<Found> find_known(const TargetQuery& query);
 
  private:
+  // A find() that has come so far.
+  struct Search {
+    std::vector<Target> targets;
+    const Service& service;
+    std::size_t share;     // of the places, for one target
+    std::size_t next = 0;  // of the targets
+    std::size_t names = 0;
+    std::vector<Endpoint> endpoints;
+    std::optional<Refusal> refusal;  // of the last one that failed
+  };
+
   Upstreams(std::unique_ptr<net::Resolver> resolver, const settings::Outside& settings)
       : resolver_(std::move(resolver)), settings_(settings) {}
 
-  // Appends what the target stands for; the reason when that is nothing.
-  net::Task<std::optional<Refusal>> add_addresses(const Target& target, const Service& service, std::size_t max,
-                                                  std::vector<Endpoint>& endpoints);
+  Search begin(TargetQuery query) const;
+  // Goes on up to a name whose addresses are not known; null: it is over.
+  const std::string* go_on(Search& search);
+  static Found conclude(Search search);
+  // Each takes the next target.
+  void take_address(Search& search) const;
+  void take_name(Search& search, const Result<std::vector<IpAddress>>& resolved) const;
 
   std::unique_ptr<net::Resolver> resolver_;
   const settings::Outside& settings_;
