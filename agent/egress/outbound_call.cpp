@@ -30,24 +30,25 @@ net::Task<void> OutboundCall::serve(std::shared_ptr<const identity::PodTable> po
   pods_ = std::move(pods);
   if (!identify()) co_return co_await refuse(Sniffed::none, Reason::pod_unknown, "no pod has this address");
   auto limit = admit();
-  if (limit.empty()) limit = claim(record_.source->address);
+  if (limit.empty()) limit = claim(record_->source->address);
   if (!limit.empty()) co_return co_await refuse(Sniffed::none, Reason::overloaded, limit);
   co_await serve_client({});
 }
 
 bool OutboundCall::identify() {
   boost::system::error_code error;
-  record_.protocol = "tcp";
-  record_.source = client_->socket().peer();
+  record_->protocol = "tcp";
+  record_->source = client_->socket().peer();
   // The listener is transparent: our end of the connection has the address that the pod dialled.
-  record_.destination = net::to_endpoint(client_->socket().local_endpoint(error));
-  if (error || record_.source->address.is_unspecified()) return false;
-  record_.process = serving::process_facts(identity::take_process(node_.kernel, *record_.source, *record_.destination));
-  const auto* pod = pods_->by_address(record_.source->address);
+  record_->destination = net::to_endpoint(client_->socket().local_endpoint(error));
+  if (error || record_->source->address.is_unspecified()) return false;
+  record_->process =
+      serving::process_facts(identity::take_process(node_.kernel, *record_->source, *record_->destination));
+  const auto* pod = pods_->by_address(record_->source->address);
   if (!pod) return false;
   pod_namespace_ = pod->namespace_name;
   pod_labels_ = &pod->labels;
-  record_.pod = serving::pod_facts(*pod);
+  record_->pod = serving::pod_facts(*pod);
   audit_only_ = is_audited(node_.settings.egress, pod_namespace_);
   return true;
 }
@@ -73,13 +74,13 @@ std::optional<Refusal> OutboundCall::judge_and_route(Sniffed sniffed) {
   snapshot_ = worker_.snapshot();
   verdict_ = judge(snapshot_.get(), sniffed);
   if (!verdict_.allowed()) return Refusal{verdict_.reason, {}};
-  if (auto refused = refuse_ech(record_.ech, node_.settings.egress)) return refused;
+  if (auto refused = refuse_ech(record_->ech, node_.settings.egress)) return refused;
   chosen_ = egress::find_way(*snapshot_, request(sniffed), verdict_, caller(), node_.settings.egress);
   if (const auto* none = std::get_if<NoWay>(&chosen_)) return Refusal{Reason::no_gateway_route, none->detail};
   if (const auto* by_gateway = std::get_if<ByGateway>(&chosen_)) {
-    record_.route = by_gateway->route;
+    record_->route = by_gateway->route;
   } else {
-    record_.route = std::get<Direct>(chosen_).route;
+    record_->route = std::get<Direct>(chosen_).route;
     reason_ = Reason::direct;
   }
   return std::nullopt;
@@ -89,7 +90,7 @@ void OutboundCall::let_go(Reason would_deny) {
   let_go_ = true;
   reason_ = would_deny;
   decision_ = observe::Decision::would_deny;
-  record_.route = "direct";
+  record_->route = "direct";
   way_ = "let go";
 }
 
@@ -118,7 +119,7 @@ net::Task<std::optional<Refusal>> OutboundCall::connect_gateway(ByGateway way) {
     if (dials++ == max_gateway_dials) break;
     auto endpoint = gateway.addresses[index];
     if (endpoint.port == 0) endpoint.port = way.port;
-    record_.gateway = endpoint.to_string();
+    record_->gateway = endpoint.to_string();
     auto dialled = co_await net::dial(endpoint, limits_.connect_timeout);
     std::optional<Refusal> failed;
     if (const auto* error = std::get_if<net::DialError>(&dialled)) {
@@ -146,29 +147,29 @@ net::Task<std::optional<Refusal>> OutboundCall::begin_transport(const settings::
   tls::ConnectOptions options{gateway.name, {}};
   auto begun = co_await tls::connect(*node_.tls, std::move(socket), std::move(options), limits_.connect_timeout);
   if (const auto* error = std::get_if<tls::HandshakeError>(&begun)) {
-    co_return Refusal{Reason::gateway_unreachable, "gateway " + record_.gateway + ": " + error->message};
+    co_return Refusal{Reason::gateway_unreachable, "gateway " + record_->gateway + ": " + error->message};
   }
   upstream_ = std::get<std::unique_ptr<tls::TlsStream>>(std::move(begun));
   co_return std::nullopt;
 }
 
 net::Task<std::optional<Refusal>> OutboundCall::connect_direct() {
-  const serving::TargetQuery query{verdict_.service, verdict_.port, host_, *record_.destination, pick_, {}, nullptr};
+  const serving::TargetQuery query{verdict_.service, verdict_.port, host_, *record_->destination, pick_, {}, nullptr};
   auto dialled = co_await dial(upstreams_, query, limits_.connect_timeout);
   if (auto* refusal = std::get_if<Refusal>(&dialled)) co_return std::move(*refusal);
   auto& [socket, endpoint] = std::get<net::Dialled>(dialled);
-  record_.upstream = endpoint.to_string();
+  record_->upstream = endpoint.to_string();
   upstream_ = std::make_unique<net::PlainStream>(std::move(socket));
   co_return std::nullopt;
 }
 
 net::Task<std::optional<Refusal>> OutboundCall::connect_original() {
-  auto dialled = co_await net::dial(*record_.destination, limits_.connect_timeout);
+  auto dialled = co_await net::dial(*record_->destination, limits_.connect_timeout);
   if (const auto* failed = std::get_if<net::DialError>(&dialled)) {
     co_return Refusal{failed->kind == net::DialFailure::timeout ? Reason::upstream_timeout : Reason::upstream_refused,
                       failed->message};
   }
-  record_.upstream = record_.destination->to_string();
+  record_->upstream = record_->destination->to_string();
   upstream_ = std::make_unique<net::PlainStream>(std::get<net::Socket>(std::move(dialled)));
   co_return std::nullopt;
 }
@@ -178,7 +179,7 @@ std::vector<std::uint8_t> OutboundCall::header_for(const settings::GatewayTarget
   const auto local = upstream_->socket().local_endpoint(error);
   // Gone already: the first write says so.
   const auto hop_source = error ? std::nullopt : std::optional(net::to_endpoint(local));
-  return make_header(node_, record_, host_, gateway, port, hop_source);
+  return make_header(node_, *record_, host_, gateway, port, hop_source);
 }
 
 }  // namespace sluice::egress

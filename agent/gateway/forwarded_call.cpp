@@ -36,7 +36,7 @@ net::Task<void> ForwardedCall::serve() {
   auto refusal = meet_peer();
   if (!refusal && listen_.transport != settings::Transport::raw) refusal = co_await meet_agent(behind);
   if (!refusal) {
-    if (const auto limit = claim(record_.source->address); !limit.empty()) {
+    if (const auto limit = claim(record_->source->address); !limit.empty()) {
       refusal = Refusal{Reason::overloaded, std::string(limit)};
     }
   }
@@ -46,10 +46,10 @@ net::Task<void> ForwardedCall::serve() {
 
 std::optional<Refusal> ForwardedCall::meet_peer() {
   peer_ = client_->socket().peer();
-  record_.protocol = "tcp";
-  record_.source = peer_;
+  record_->protocol = "tcp";
+  record_->source = peer_;
   // The address that the pod dialled is not known yet, the port is what this listener stands for.
-  record_.destination = Endpoint{IpAddress(), listen_.service_port};
+  record_->destination = Endpoint{IpAddress(), listen_.service_port};
   gateway_port_ = listen_.service_port;
   if (const auto limit = admit(); !limit.empty()) return Refusal{Reason::overloaded, std::string(limit)};
   if (listen_.transport != settings::Transport::raw || contains(listen_.unsigned_from, peer_.address)) {
@@ -60,7 +60,7 @@ std::optional<Refusal> ForwardedCall::meet_peer() {
 
 net::Task<std::optional<Refusal>> ForwardedCall::meet_agent(std::vector<std::uint8_t>& behind) {
   boost::system::error_code error;
-  record_.destination = net::to_endpoint(client_->socket().local_endpoint(error));
+  record_->destination = net::to_endpoint(client_->socket().local_endpoint(error));
   if (listen_.transport == settings::Transport::tls) {
     auto refusal = co_await begin_transport();
     if (refusal) co_return refusal;
@@ -123,17 +123,17 @@ std::optional<Refusal> ForwardedCall::check_header(const wire::ParsedProxyHeader
 }
 
 void ForwardedCall::adopt_header(const wire::ProxyHeader& header, bool identity_known) {
-  record_.source = header.source;
-  record_.destination = header.destination;
+  record_->source = header.source;
+  record_->destination = header.destination;
   authority_ = header.authority;
   gateway_port_ = header.gateway_port;
   if (!identity_known) {
     // Anybody can write a header: which address a pod dialled is nothing to go by then.
-    record_.destination->address = IpAddress();
+    record_->destination->address = IpAddress();
     return;
   }
-  if (!header.connection_id.empty()) record_.id = header.connection_id;
-  record_.pod = observe::PodFacts{header.pod_namespace, header.pod_name, {}, header.service_account};
+  if (!header.connection_id.empty()) record_->id = header.connection_id;
+  record_->pod = observe::PodFacts{header.pod_namespace, header.pod_name, {}, header.service_account};
   pod_namespace_ = header.pod_namespace;
 }
 
@@ -150,7 +150,7 @@ std::optional<Refusal> ForwardedCall::decide(Sniffed sniffed) {
                                 exit_.settings.gateway.unrouted);
   if (auto* none = std::get_if<NoOutgoing>(&chosen)) return Refusal{Reason::no_gateway_route, std::move(none->detail)};
   auto& outgoing = std::get<Outgoing>(chosen);
-  record_.route = outgoing.route;
+  record_->route = outgoing.route;
   way_ = way_of(outgoing);
   chosen_ = std::make_unique<Chosen>(Chosen{std::move(snapshot), std::move(outgoing)});
   return std::nullopt;
@@ -172,14 +172,14 @@ std::optional<std::string> ForwardedCall::find_way(const Snapshot& snapshot, con
 net::Task<std::optional<Refusal>> ForwardedCall::connect() {
   const auto chosen = std::move(chosen_);
   const auto& outgoing = chosen->outgoing;
-  const serving::TargetQuery query{outgoing.service, outgoing.port, outgoing.host, *record_.destination, pick_, {},
+  const serving::TargetQuery query{outgoing.service, outgoing.port, outgoing.host, *record_->destination, pick_, {},
                                    outgoing.subset};
   const auto timeout = outgoing.policy.connect_timeout_ms ? net::Milliseconds(*outgoing.policy.connect_timeout_ms)
                                                           : limits_.connect_timeout;
   auto dialled = co_await dial(upstreams_, query, timeout);
   if (auto* refusal = std::get_if<Refusal>(&dialled)) co_return std::move(*refusal);
   auto& [socket, endpoint] = std::get<net::Dialled>(dialled);
-  record_.upstream = endpoint.to_string();
+  record_->upstream = endpoint.to_string();
   if (outgoing.origination() != nullptr) co_return co_await begin_tls(outgoing, std::move(socket));
   upstream_ = std::make_unique<net::PlainStream>(std::move(socket));
   co_return std::nullopt;

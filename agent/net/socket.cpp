@@ -126,6 +126,7 @@ class Socket::State final : public Poller::Watcher {
   void on_ready(std::uint32_t events) override {
     if (listener != nullptr) return listener->on_ready(*socket, events);
     failed = failed || (events & (EPOLLERR | EPOLLHUP)) != 0;
+    ended = ended || (events & EPOLLRDHUP) != 0 || failed;
     const bool turn = events == 0;
     auto reader = notify(reading, turn || failed || (events & (EPOLLIN | EPOLLRDHUP)) != 0);
     auto writer = notify(writing, failed || (events & EPOLLOUT) != 0);
@@ -149,8 +150,10 @@ class Socket::State final : public Poller::Watcher {
   std::uint32_t interest = 0;  // what it is registered for; 0: it is not
   Direction reading;
   Direction writing;
-  unsigned reads = 0;   // since the last wait
-  bool failed = false;  // EPOLLERR or EPOLLHUP came
+  unsigned reads = 0;     // since the last wait
+  bool failed = false;    // EPOLLERR or EPOLLHUP came
+  bool ended = false;     // or EPOLLRDHUP
+  bool took_all = false;  // receive() took all there was, and nobody waited since
   Listener* listener = nullptr;
   Socket* socket = nullptr;  // the listener's
 
@@ -195,6 +198,7 @@ const Endpoint& Socket::peer() const {
 
 Task<bool> Socket::wait_readable() {
   state_->reads = 0;
+  state_->took_all = false;
   return state_->wait(state_->reading, to_read);
 }
 
@@ -227,10 +231,21 @@ bool Socket::has_read_for_long() {
   return true;
 }
 
+ssize_t Socket::receive(std::span<std::uint8_t> buffer) {
+  ssize_t got = -1;
+  do {
+    got = ::recv(native_handle(), buffer.data(), buffer.size(), MSG_DONTWAIT);
+  } while (got < 0 && errno == EINTR);
+  if (state_) state_->took_all = got < static_cast<ssize_t>(buffer.size());
+  return got;
+}
+
 bool Socket::listen(Listener& listener) {
   state_->listener = &listener;
   state_->socket = this;
-  if (state_->reading.told) listen_later();
+  // What was told before is not told again.
+  const bool missed = state_->reading.ready || state_->ended || (state_->reading.told && !state_->took_all);
+  if (missed) listen_later();
   return state_->watch(to_read);
 }
 
@@ -326,12 +341,8 @@ Task<bool> write_all(Socket& socket, ByteSpan bytes) {
 }
 
 std::optional<IoResult> try_read(Socket& socket, std::span<std::uint8_t> buffer) {
-  const int fd = socket.native_handle();
-  if (fd < 0) return boost::system::error_code(asio::error::operation_aborted);
-  ssize_t got = -1;
-  do {
-    got = ::recv(fd, buffer.data(), buffer.size(), MSG_DONTWAIT);
-  } while (got < 0 && errno == EINTR);
+  if (!socket.is_open()) return boost::system::error_code(asio::error::operation_aborted);
+  const auto got = socket.receive(buffer);
   if (got >= 0) return static_cast<std::size_t>(got);
   if (errno == EAGAIN) return std::nullopt;
   return boost::system::error_code(errno, boost::system::system_category());

@@ -46,6 +46,9 @@ class Socket {
   // does not tell any more. Unspecified: not accepted.
   const Endpoint& peer() const;
 
+  // recv(2) without waiting.
+  ssize_t receive(std::span<std::uint8_t> buffer);
+
   // Waits until reading, or writing, is worth another try. To be called after a try that found nothing (EAGAIN):
   // without one it may wait forever. False: cancelled, closed, or the kernel has no memory.
   Task<bool> wait_readable();

@@ -31,7 +31,9 @@ constexpr std::array<std::string_view, 3> decision_names = {"allow", "deny", "wo
 // Appends the members of one JSON object; an empty value is left out.
 class Members {
  public:
-  explicit Members(std::string& out) : out_(out) { out_ += '{'; }
+  explicit Members(std::string& out) : out_(out) {}
+
+  void begin() { out_ += '{'; }
 
   void text(std::string_view key, std::string_view value, std::size_t max_bytes) {
     if (value.empty()) return;
@@ -73,7 +75,15 @@ class Members {
   // Opens a member object, whose members go on with the result.
   Members object(std::string_view key) {
     name(key);
-    return Members(out_);
+    Members members(out_);
+    members.begin();
+    return members;
+  }
+  // Members as text.
+  void all(std::string_view members) {
+    if (!first_) out_ += ',';
+    first_ = false;
+    out_ += members;
   }
   void end() { out_ += '}'; }
 
@@ -167,6 +177,7 @@ std::string_view to_string(Decision decision) {
 
 void append_line(std::string& out, const LineFrame& frame, const Record& record) {
   Members line(out);
+  line.begin();
   line.raw("v", "1");
   line.raw("seq", fmt::format_int(frame.seq).c_str());
   line.time("time", frame.wall_ns);
@@ -174,8 +185,12 @@ void append_line(std::string& out, const LineFrame& frame, const Record& record)
   line.text("id", record.id, max_word);
   line.raw("node", frame.node);
   line.raw("role", frame.role);
-  add_who_and_what(line, record);
-  add_decision(line, record);
+  if (record.facts.empty()) {
+    add_who_and_what(line, record);
+    add_decision(line, record);
+  } else {
+    line.all(record.facts);
+  }
   add_totals(line, record);
   line.number("every", frame.every);
   line.word("head", frame.head);
@@ -183,6 +198,16 @@ void append_line(std::string& out, const LineFrame& frame, const Record& record)
   line.word("prev", frame.prev);
   line.end();
   out += '\n';
+}
+
+std::string facts_of(const Record& record) {
+  std::string text;
+  text.reserve(512);
+  Members facts(text);
+  add_who_and_what(facts, record);
+  add_decision(facts, record);
+  text.shrink_to_fit();
+  return text;
 }
 
 std::string name_as_json(std::string_view name) {

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <boost/json.hpp>
+#include <utility>
 
 #include "base/clock.h"
 #include "base/spread.h"
@@ -14,11 +16,23 @@
 namespace sluice::serving {
 namespace {
 
+constexpr std::string_view datapath = "relay";
+
 // The field lines of a request head, between its first line and the empty one.
 std::string_view field_lines(ByteSpan head) {
   std::string_view text(reinterpret_cast<const char*>(head.data()), head.size());
   text.remove_prefix(std::min(text.find('\n') + 1, text.size()));
   return text;
+}
+
+const boost::json::value* member(const boost::json::value& of, std::string_view key) {
+  const auto* object = of.if_object();
+  return object != nullptr ? object->if_contains(key) : nullptr;
+}
+
+std::string text_of(const boost::json::value& of, std::string_view key) {
+  const auto* value = member(of, key);
+  return value != nullptr && value->is_string() ? std::string(value->get_string()) : std::string();
 }
 
 std::string_view query_of(std::string_view target) {
@@ -32,11 +46,12 @@ Call::Call(Worker& worker, Recorder& recorder, const settings::Limits& limits, n
     : worker_(worker),
       limits_(limits),
       client_(std::make_unique<net::PlainStream>(std::move(client))),
+      record_(std::make_unique<observe::Record>()),
       pick_(spread(monotonic_ns())),
       recorder_(recorder),
       started_ns_(monotonic_ns()) {
-  record_.id = recorder_.next_id();
-  record_.datapath = "relay";
+  record_->id = recorder_.next_id();
+  record_->datapath = datapath;
 }
 
 Call::~Call() {
@@ -60,23 +75,36 @@ double Call::age_ms() const {
 
 Flow Call::flow() const {
   Flow flow;
-  flow.id = record_.id;
-  if (record_.pod) flow.pod = record_.pod->namespace_name + "/" + record_.pod->name;
-  if (record_.source) flow.source = record_.source->to_string();
-  if (record_.destination) flow.destination = record_.destination->to_string();
   flow.host = host_;
-  if (opened_) flow.verdict = observe::to_string(record_.verdict.value_or(observe::Decision::allow));
-  flow.rule = record_.rule;
-  flow.gateway = record_.gateway;
-  flow.datapath = record_.datapath;
+  if (opened_) flow.verdict = observe::to_string(decision_);
+  flow.datapath = datapath;
   flow.bytes_sent = totals_.sent;
   flow.bytes_received = totals_.received;
   flow.age_s = age_ms() / 1000;
+  if (tunnel_) {
+    boost::system::error_code error;
+    const auto facts = boost::json::parse("{" + tunnel_->facts + "}", error);
+    const auto* pod = member(facts, "pod");
+    flow.id = tunnel_->id;
+    if (pod != nullptr) flow.pod = text_of(*pod, "namespace") + "/" + text_of(*pod, "name");
+    flow.source = text_of(facts, "source");
+    flow.destination = text_of(facts, "destination");
+    flow.rule = text_of(facts, "rule");
+    flow.gateway = text_of(facts, "gateway");
+    return flow;
+  }
+  flow.id = record_->id;
+  if (record_->pod) flow.pod = record_->pod->namespace_name + "/" + record_->pod->name;
+  if (record_->source) flow.source = record_->source->to_string();
+  if (record_->destination) flow.destination = record_->destination->to_string();
+  flow.rule = record_->rule;
+  flow.gateway = record_->gateway;
   return flow;
 }
 
 Request Call::request(Sniffed sniffed) const {
-  return {pod_namespace_, record_.destination->address, record_.destination->port, sniffed, host_};
+  const auto& destination = tunnel_ ? tunnel_->destination : *record_->destination;
+  return {pod_namespace_, destination.address, destination.port, sniffed, host_};
 }
 
 Snapshot::Caller Call::caller() const {
@@ -95,7 +123,7 @@ bool Call::still_allowed(const Snapshot& snapshot) const {
 
 void Call::relay(std::unique_ptr<Call> call) {
   if (!call->tunnel_) return;
-  call.release()->tunnel_->begin();
+  call.release()->tunnel_->relay.begin();
 }
 
 void Call::on_tunnel_end(relay::End end) {
@@ -105,41 +133,41 @@ void Call::on_tunnel_end(relay::End end) {
 
 void Call::cut(std::string_view why) {
   cut_reason_ = why;
-  if (tunnel_) return tunnel_->cut();
+  if (tunnel_) return tunnel_->relay.cut();
   client_->reset();
   if (upstream_) upstream_->reset();
 }
 
 void Call::note(const relay::FirstBytes& first) {
-  describe(first, record_);
+  describe(first, *record_);
   host_ = named_host(first);
 }
 
 void Call::note(const wire::RequestHead& head) {
   host_ = head.authority.host;
-  record_.http = observe::HttpFacts{head.method, head.authority.host, head.path};
+  record_->http = observe::HttpFacts{head.method, head.authority.host, head.path};
 }
 
 Verdict Call::judge(const Snapshot* snapshot, Sniffed sniffed) {
   judged_.reset();
   if (!snapshot) return {};
   const auto verdict = snapshot->decide(request(sniffed));
-  record_.rule = verdict.service ? verdict.service->rule() : std::string();
+  record_->rule = verdict.service ? verdict.service->rule() : std::string();
   if (verdict.allowed()) judged_ = sniffed;
   return verdict;
 }
 
 std::optional<Refusal> Call::record_allowed() {
-  record_.event = opened_ ? observe::Event::request : observe::Event::open;
-  record_.reason = reason_;
-  record_.verdict = decision_;
-  if (!recorder_.allowed(record_)) return Refusal{Reason::audit_unavailable, "the audit log cannot be written"};
+  record_->event = opened_ ? observe::Event::request : observe::Event::open;
+  record_->reason = reason_;
+  record_->verdict = decision_;
+  if (!recorder_.allowed(*record_)) return Refusal{Reason::audit_unavailable, "the audit log cannot be written"};
   opened_ = true;
   return std::nullopt;
 }
 
 void Call::record_denied(Reason reason, std::string_view detail) {
-  auto record = record_;
+  auto record = *record_;
   record.event = observe::Event::deny;
   record.verdict = observe::Decision::deny;
   record.reason = reason;
@@ -154,34 +182,44 @@ net::Task<void> Call::refuse(Sniffed sniffed, Reason reason, std::string_view de
 }
 
 void Call::record_closed(relay::End end) {
-  if (!opened_) return;
-  opened_ = false;
-  record_.event = observe::Event::close;
-  record_.bytes_sent = totals_.sent;
-  record_.bytes_received = totals_.received;
-  record_.duration_ms = age_ms();
-  record_.close_reason = cut_reason_.empty() ? relay::to_string(end) : cut_reason_;
-  recorder_.closed(record_);
+  if (!std::exchange(opened_, false)) return;
+  observe::Record of_tunnel;
+  auto& record = tunnel_ ? of_tunnel : *record_;
+  if (tunnel_) {
+    record.id = std::move(tunnel_->id);
+    record.facts = tunnel_->facts;
+    record.datapath = datapath;
+  }
+  record.event = observe::Event::close;
+  record.bytes_sent = totals_.sent;
+  record.bytes_received = totals_.received;
+  record.duration_ms = age_ms();
+  record.close_reason = cut_reason_.empty() ? relay::to_string(end) : cut_reason_;
+  recorder_.closed(record);
 }
 
 net::Task<void> Call::serve_client(std::vector<std::uint8_t> already) {
   if (!worker_.snapshot()) {
     co_return co_await refuse(Sniffed::none, Reason::policy_not_ready, "no policy was read yet");
   }
-  const auto& destination = *record_.destination;
+  const auto& destination = *record_->destination;
   const auto inspection = worker_.snapshot()->inspect(pod_namespace_, destination.address, destination.port);
   if (inspection != Inspection::sniff) co_return co_await serve_stream(Sniffed::none, std::move(already));
   // Most of the time they are there.
   auto read = relay::take_first_bytes(*client_, already);
   if (!read) read = co_await relay::read_first_bytes(*client_, std::move(already), limits_.first_bytes_timeout);
-  if (auto* bad = std::get_if<relay::Unreadable>(&*read)) {
-    record_.protocol = protocol_name(bad->sniffed);
-    co_return co_await serve_unreadable(std::move(*bad));
+  co_await serve_first_bytes(std::move(*read));
+}
+
+net::Task<void> Call::serve_first_bytes(relay::FirstBytesResult&& read) {
+  if (auto* bad = std::get_if<relay::Unreadable>(&read)) {
+    record_->protocol = protocol_name(bad->sniffed);
+    return serve_unreadable(std::move(*bad));
   }
-  auto& first = std::get<relay::FirstBytes>(*read);
+  auto& first = std::get<relay::FirstBytes>(read);
   note(first);
-  if (first.sniffed == Sniffed::http) co_return co_await serve_http(std::move(first));
-  co_await serve_stream(first.sniffed, std::move(first.bytes));
+  if (first.sniffed == Sniffed::http) return serve_http(std::move(first));
+  return serve_stream(first.sniffed, std::move(first.bytes));
 }
 
 net::Task<void> Call::serve_stream(Sniffed sniffed, std::vector<std::uint8_t> bytes) {
@@ -207,8 +245,11 @@ net::Task<void> Call::serve_stream(Sniffed sniffed, std::vector<std::uint8_t> by
   const relay::IdleLimits limits{limits_.idle_timeout, answer};
   if (client_->is_plain() && upstream_->is_plain()) {
     relay::SocketTunnel::Owner& owner = *this;
-    tunnel_ = std::make_unique<relay::SocketTunnel>(client_->socket(), upstream_->socket(), limits, worker_.pipes(),
-                                                    totals_, owner);
+    tunnel_.reset(new Tunnel{{client_->socket(), upstream_->socket(), limits, worker_.pipes(), totals_, owner},
+                             std::move(record_->id),
+                             observe::facts_of(*record_),
+                             *record_->destination});
+    record_.reset();
   } else {
     bytes = std::vector<std::uint8_t>();
     record_closed(co_await relay::tunnel(*client_, *upstream_, limits, worker_.pipes(), totals_));
@@ -240,15 +281,15 @@ net::Task<std::variant<net::Stream*, relay::HttpDenial>> Call::route(const wire:
   // A connection stands for one name and one way; others get another one.
   if (upstream_ && (refusal || http.upstream_key != key || !upstream_->is_quiet())) upstream_.reset();
   if (!refusal && upstream_) {
-    record_.gateway = http.upstream_gateway;
-    record_.upstream = http.upstream_address;
+    record_->gateway = http.upstream_gateway;
+    record_->upstream = http.upstream_address;
     refusal = record_allowed();
   } else if (!refusal) {
     auto connected = co_await connect();
     refusal = conclude_connect(std::move(connected));
     http.upstream_key = std::move(key);
-    http.upstream_gateway = record_.gateway;
-    http.upstream_address = record_.upstream;
+    http.upstream_gateway = record_->gateway;
+    http.upstream_address = record_->upstream;
     // One that is gone already shows when the request itself is sent.
     if (!refusal) co_await upstream_->write_all(preamble_);
   }
@@ -266,10 +307,10 @@ void Call::refuse_unreadable(const relay::Unreadable& unreadable) {
 
 std::optional<Refusal> Call::decide_timed(Sniffed sniffed) {
   const auto begun_ns = monotonic_ns();
-  record_.rule.clear();
-  record_.route.clear();
-  record_.gateway.clear();
-  record_.upstream.clear();
+  record_->rule.clear();
+  record_->route.clear();
+  record_->gateway.clear();
+  record_->upstream.clear();
   auto refusal = decide(sniffed);
   recorder_.decided_in(monotonic_ns() - begun_ns);
   return refusal;

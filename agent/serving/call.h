@@ -83,10 +83,10 @@ class Call : public Live, private relay::HttpJudge, private relay::SocketTunnel:
 
   Worker& worker_;
   const settings::Limits& limits_;
-  std::unique_ptr<net::Stream> client_;    // never null
-  std::unique_ptr<net::Stream> upstream_;  // null until one was connected
-  observe::Record record_;
-  std::string host_;  // the name that policy judges: SNI or Host
+  std::unique_ptr<net::Stream> client_;      // never null
+  std::unique_ptr<net::Stream> upstream_;    // null until one was connected
+  std::unique_ptr<observe::Record> record_;  // null once the call is a tunnel
+  std::string host_;                         // the name that policy judges: SNI or Host
   std::string pod_namespace_;
   const Labels* pod_labels_ = nullptr;  // null: not known
   std::uint16_t gateway_port_ = 0;      // at a gateway: of the server that the call came to
@@ -108,6 +108,8 @@ class Call : public Live, private relay::HttpJudge, private relay::SocketTunnel:
   void on_tunnel_end(relay::End end) override;
   void abandon_tunnel() override { delete this; }
 
+  // What serves them; not a coroutine, which would hold them twice.
+  net::Task<void> serve_first_bytes(relay::FirstBytesResult&& read);
   // Fills in what the first bytes said: protocol, names, versions, fingerprint.
   void note(const relay::FirstBytes& first);
   void note(const wire::RequestHead& head);
@@ -129,8 +131,15 @@ class Call : public Live, private relay::HttpJudge, private relay::SocketTunnel:
   relay::Totals totals_;
   std::uint64_t started_ns_;
   std::optional<LiveTable::Place> place_;
-  std::unique_ptr<relay::SocketTunnel> tunnel_;  // once it is all that is left of the story
-  std::optional<Sniffed> judged_;                // allowed by policy as this; re-judged when policy changes
+  // Once it is all that is left of the story.
+  struct Tunnel {
+    relay::SocketTunnel relay;
+    std::string id;  // of the record
+    std::string facts;
+    Endpoint destination;
+  };
+  std::unique_ptr<Tunnel> tunnel_;
+  std::optional<Sniffed> judged_;  // allowed by policy as this; re-judged when policy changes
   // Of a connection that speaks HTTP.
   struct Http {
     HttpRequest request;  // the newest; views into the following

@@ -54,6 +54,36 @@ TEST(AuditLine, a_full_record_has_the_fields_of_the_format_in_order) {
             "\n");
 }
 
+TEST(AuditLine, kept_facts_make_the_line_that_the_record_makes) {
+  Record record;
+  record.event = Event::close;
+  record.id = "c-1";
+  record.pod = PodFacts{"shop", "cart-7", "uid-7", "cart"};
+  record.source = Endpoint::parse("10.1.0.5:40000");
+  record.destination = Endpoint::parse("10.1.0.6:443");
+  record.sni = "a\"b";
+  record.alpn = {"h2"};
+  record.verdict = Decision::allow;
+  record.reason = Reason::registered;
+  record.upstream = "198.51.100.1:443";
+  Record kept;
+  const auto facts = facts_of(record);
+  kept.event = record.event;
+  kept.id = record.id;
+  kept.facts = facts;
+  for (auto* one : {&record, &kept}) {
+    one->bytes_sent = 10;
+    one->duration_ms = 1.5;
+    one->datapath = "relay";
+    one->close_reason = "finished";
+  }
+  std::string whole;
+  std::string from_facts;
+  append_line(whole, frame(), record);
+  append_line(from_facts, frame(), kept);
+  EXPECT_EQ(from_facts, whole);
+}
+
 TEST(AuditLine, what_is_not_known_is_left_out) {
   std::string out;
   append_line(out, frame(), Record{});
