@@ -9,6 +9,7 @@
 #include <chrono>
 
 #include "base/clock.h"
+#include "net/dial.h"
 
 namespace sluice::egress {
 namespace {

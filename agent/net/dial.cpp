@@ -1,5 +1,9 @@
 #include "net/dial.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
 #include <algorithm>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
@@ -7,6 +11,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <cerrno>
 #include <deque>
 #include <memory>
 
@@ -15,6 +20,20 @@ namespace {
 
 namespace asio = boost::asio;
 constexpr auto as_result = asio::as_tuple(asio::use_awaitable);
+constexpr int stream_flags = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC;
+
+DialFailure classify(const boost::system::error_code& error) {
+  namespace errors = asio::error;
+  if (error == errors::connection_refused || error == errors::connection_reset) return DialFailure::refused;
+  if (error == errors::timed_out) return DialFailure::timeout;
+  if (error == errors::host_unreachable || error == errors::network_unreachable) return DialFailure::unreachable;
+  return DialFailure::local;
+}
+
+DialError dial_error(const Endpoint& destination, int code) {
+  const boost::system::error_code error(code, boost::system::system_category());
+  return {classify(error), destination.to_string() + ": " + error.message()};
+}
 
 struct Attempt {
   Socket socket;
@@ -53,9 +72,10 @@ Task<void> finish(std::shared_ptr<Race> race, Attempt& attempt, Milliseconds tim
 }
 
 void Race::begin(const Endpoint& endpoint, Milliseconds timeout) {
-  auto begun = begin_dial(Poller::of(changed.get_executor()), endpoint);
-  if (auto* socket = std::get_if<Socket>(&begun)) return wait({std::move(*socket), endpoint}, timeout);
-  errors.push_back(std::get<DialError>(std::move(begun)));
+  Socket socket(changed.get_executor());
+  auto failed = begin_dial(socket, endpoint);
+  if (!failed) return wait({std::move(socket), endpoint}, timeout);
+  errors.push_back(std::move(*failed));
   ended = true;
 }
 
@@ -89,27 +109,56 @@ Task<std::variant<Dialled, DialError>> run(std::shared_ptr<Race> race, std::vect
 
 }  // namespace
 
+std::optional<DialError> begin_dial(Socket& socket, const Endpoint& destination) {
+  const auto target = to_asio(destination);
+  UniqueFd fd(::socket(target.protocol().family(), stream_flags, IPPROTO_TCP));
+  if (!fd) return dial_error(destination, errno);
+  const int on = 1;
+  ::setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  const int done = ::connect(fd.get(), target.data(), static_cast<socklen_t>(target.size()));
+  if (done != 0 && errno != EINPROGRESS) return dial_error(destination, errno);
+  socket.open(std::move(fd));
+  return std::nullopt;
+}
+
+std::optional<DialError> end_dial(const Socket& socket, const Endpoint& destination, const Deadline& deadline,
+                                  bool ended) {
+  if (deadline.expired()) return DialError{DialFailure::timeout, destination.to_string() + ": no answer in time"};
+  if (!ended) return dial_error(destination, ECANCELED);
+  if (!socket.has_failed()) return std::nullopt;
+  int code = 0;
+  socklen_t size = sizeof code;
+  ::getsockopt(socket.native_handle(), SOL_SOCKET, SO_ERROR, &code, &size);
+  return code != 0 ? std::optional(dial_error(destination, code)) : std::nullopt;
+}
+
+Task<DialResult> dial(Endpoint destination, Milliseconds timeout) {
+  Socket socket(co_await asio::this_coro::executor);
+  if (auto failed = begin_dial(socket, destination)) co_return std::move(*failed);
+  const Deadline deadline(socket, timeout);
+  const bool ended = co_await socket.wait_writable();
+  if (auto failed = end_dial(socket, destination, deadline, ended)) co_return std::move(*failed);
+  co_return std::move(socket);
+}
+
 Task<std::variant<Dialled, DialError>> dial_any(std::vector<Endpoint> endpoints, DialPlan plan) {
   const auto executor = co_await asio::this_coro::executor;
   if (endpoints.size() > plan.max_attempts) endpoints.resize(plan.max_attempts);
   if (endpoints.empty()) co_return DialError{DialFailure::local, "no address to connect to"};
   // Most of the time the first one answers, and there is no race.
   const auto head_start = endpoints.size() == 1 ? plan.timeout : std::min(plan.attempt_delay, plan.timeout);
-  auto begun = begin_dial(Poller::of(executor), endpoints.front());
-  auto* first = std::get_if<Socket>(&begun);
-  std::optional<DialError> failed;
-  if (first != nullptr) {
-    const Deadline deadline(*first, head_start);
-    const bool ended = co_await first->wait_writable();
-    failed = end_dial(*first, endpoints.front(), deadline, ended);
-    if (!failed) co_return Dialled{std::move(*first), endpoints.front()};
-  } else {
-    failed = std::get<DialError>(std::move(begun));
+  Socket first(executor);
+  auto failed = begin_dial(first, endpoints.front());
+  if (!failed) {
+    const Deadline deadline(first, head_start);
+    const bool ended = co_await first.wait_writable();
+    failed = end_dial(first, endpoints.front(), deadline, ended);
+    if (!failed) co_return Dialled{std::move(first), endpoints.front()};
   }
   if (endpoints.size() == 1) co_return std::move(*failed);
   const auto race = std::make_shared<Race>(executor);
   if (failed->kind == DialFailure::timeout && head_start < plan.timeout) {
-    race->wait({std::move(*first), endpoints.front()}, plan.timeout - head_start);
+    race->wait({std::move(first), endpoints.front()}, plan.timeout - head_start);
   } else {
     race->errors.push_back(std::move(*failed));
   }

@@ -1,12 +1,32 @@
-// Connecting to the first of several addresses that answers (RFC 8305, "happy eyeballs").
+// Connecting, also to the first of several addresses that answers (RFC 8305, "happy eyeballs").
 #pragma once
 
+#include <optional>
+#include <string>
 #include <variant>
 #include <vector>
 
 #include "net/socket.h"
 
 namespace sluice::net {
+
+// Why a dial failed, by what it means to the caller.
+enum class DialFailure : std::uint8_t { refused, timeout, unreachable, local };
+struct DialError {
+  DialFailure kind = DialFailure::local;
+  std::string message;  // "203.0.113.7:443: connection refused"
+};
+using DialResult = std::variant<Socket, DialError>;
+
+// Connects within `timeout`. The socket has TCP_NODELAY.
+Task<DialResult> dial(Endpoint destination, Milliseconds timeout);
+
+// The same in steps: `socket`, not open before, is connecting, unless an error says why not, ...
+std::optional<DialError> begin_dial(Socket& socket, const Endpoint& destination);
+// ... and when it was waited until writable, with `ended` as the wait's answer, is connected, unless an error says why
+// not. Of kind timeout: it goes on connecting, which may be waited for again.
+std::optional<DialError> end_dial(const Socket& socket, const Endpoint& destination, const Deadline& deadline,
+                                  bool ended);
 
 struct Dialled {
   Socket socket;

@@ -1,14 +1,11 @@
 #include "net/socket.h"
 
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
 #include <boost/asio/async_result.hpp>
 #include <boost/asio/error.hpp>
 #include <boost/asio/post.hpp>
-#include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <cerrno>
 #include <utility>
@@ -19,26 +16,6 @@ namespace {
 namespace asio = boost::asio;
 constexpr unsigned reads_in_a_row = 16;
 constexpr std::uint32_t to_read = EPOLLIN | EPOLLRDHUP;
-constexpr int stream_flags = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC;
-
-DialFailure classify(const boost::system::error_code& error) {
-  namespace errors = asio::error;
-  if (error == errors::connection_refused || error == errors::connection_reset) return DialFailure::refused;
-  if (error == errors::timed_out) return DialFailure::timeout;
-  if (error == errors::host_unreachable || error == errors::network_unreachable) return DialFailure::unreachable;
-  return DialFailure::local;
-}
-
-DialError dial_error(const Endpoint& destination, int code) {
-  const boost::system::error_code error(code, boost::system::system_category());
-  return {classify(error), destination.to_string() + ": " + error.message()};
-}
-
-bool set_flag(int fd, int level, int name) {
-  const int on = 1;
-  return ::setsockopt(fd, level, name, &on, sizeof on) == 0;
-}
-
 // The end of a connection that `ask`, such as getsockname(2), tells.
 template <typename Ask>
 boost::asio::ip::tcp::endpoint name_of(int fd, boost::system::error_code& error, Ask ask) {
@@ -172,6 +149,10 @@ Socket::Socket(Socket&& other) noexcept = default;
 Socket& Socket::operator=(Socket&& other) noexcept = default;
 Socket::~Socket() = default;
 
+void Socket::open(UniqueFd fd) {
+  state_->fd = std::move(fd);
+}
+
 bool Socket::is_open() const {
   return state_ && state_->fd;
 }
@@ -257,62 +238,6 @@ void Socket::listen_later() {
   state_->poller.later(*state_);
 }
 
-Result<Tcp::acceptor> listen(asio::io_context& context, const Endpoint& endpoint, ListenOptions options) {
-  const auto target = to_asio(endpoint);
-  const auto where = "listen on " + endpoint.to_string();
-  Tcp::acceptor acceptor(context);
-  boost::system::error_code error;
-  acceptor.open(target.protocol(), error);
-  if (error) return Error(where + ": " + error.message());
-  const int fd = acceptor.native_handle();
-  const bool v4 = target.protocol() == Tcp::v4();
-  bool prepared = set_flag(fd, SOL_SOCKET, SO_REUSEADDR);
-  if (!v4) prepared = prepared && set_flag(fd, IPPROTO_IPV6, IPV6_V6ONLY);
-  if (options.reuse_port) prepared = prepared && set_flag(fd, SOL_SOCKET, SO_REUSEPORT);
-  if (options.transparent) {
-    prepared = prepared && (v4 ? set_flag(fd, SOL_IP, IP_TRANSPARENT) : set_flag(fd, SOL_IPV6, IPV6_TRANSPARENT));
-  }
-  // What is accepted has it from here.
-  prepared = prepared && set_flag(fd, IPPROTO_TCP, TCP_NODELAY);
-  if (!prepared) return Error::from_errno(where, errno);
-  acceptor.bind(target, error);
-  if (!error) acceptor.listen(Tcp::acceptor::max_listen_connections, error);
-  if (error) return Error(where + ": " + error.message());
-  return acceptor;
-}
-
-DialResult begin_dial(Poller& poller, const Endpoint& destination) {
-  const auto target = to_asio(destination);
-  UniqueFd fd(::socket(target.protocol().family(), stream_flags, IPPROTO_TCP));
-  if (!fd) return dial_error(destination, errno);
-  set_flag(fd.get(), IPPROTO_TCP, TCP_NODELAY);
-  const int done = ::connect(fd.get(), target.data(), static_cast<socklen_t>(target.size()));
-  if (done != 0 && errno != EINPROGRESS) return dial_error(destination, errno);
-  return Socket(poller, std::move(fd));
-}
-
-std::optional<DialError> end_dial(const Socket& socket, const Endpoint& destination, const Deadline& deadline,
-                                  bool ended) {
-  if (deadline.expired()) return DialError{DialFailure::timeout, destination.to_string() + ": no answer in time"};
-  if (!ended) return dial_error(destination, ECANCELED);
-  if (!socket.has_failed()) return std::nullopt;
-  int code = 0;
-  socklen_t size = sizeof code;
-  ::getsockopt(socket.native_handle(), SOL_SOCKET, SO_ERROR, &code, &size);
-  return code != 0 ? std::optional(dial_error(destination, code)) : std::nullopt;
-}
-
-Task<DialResult> dial(Endpoint destination, Milliseconds timeout) {
-  const auto executor = co_await asio::this_coro::executor;
-  auto begun = begin_dial(Poller::of(executor), destination);
-  auto* socket = std::get_if<Socket>(&begun);
-  if (socket == nullptr) co_return std::move(begun);
-  const Deadline deadline(*socket, timeout);
-  const bool ended = co_await socket->wait_writable();
-  if (auto failed = end_dial(*socket, destination, deadline, ended)) co_return std::move(*failed);
-  co_return std::move(begun);
-}
-
 Deadline::Deadline(Socket& socket, Milliseconds timeout) : socket_(socket) {
   arm(socket.poller().timeouts(), timeout);
 }
@@ -356,15 +281,6 @@ bool try_write(Socket& socket, ByteSpan& bytes) {
     bytes = bytes.subspan(static_cast<std::size_t>(sent));
   }
   return true;
-}
-
-std::optional<Socket> accept(const Socket& listener) {
-  Tcp::endpoint peer;
-  auto size = static_cast<socklen_t>(peer.capacity());
-  UniqueFd fd(::accept4(listener.native_handle(), peer.data(), &size, SOCK_NONBLOCK | SOCK_CLOEXEC));
-  if (!fd) return std::nullopt;
-  peer.resize(size);
-  return Socket(listener.poller(), std::move(fd), to_endpoint(peer));
 }
 
 bool is_quiet(const Socket& socket) {

@@ -35,6 +35,8 @@ class Socket {
   Socket& operator=(Socket&& other) noexcept;
   ~Socket();
 
+  // Takes a descriptor, having had none.
+  void open(UniqueFd fd);
   bool is_open() const;
   int native_handle() const;
   Poller& poller() const;
@@ -92,36 +94,6 @@ using Tcp = boost::asio::ip::tcp;
 
 Endpoint to_endpoint(const boost::asio::ip::tcp::endpoint& endpoint);
 boost::asio::ip::tcp::endpoint to_asio(const Endpoint& endpoint);
-
-struct ListenOptions {
-  bool transparent = false;  // IP_TRANSPARENT: accepts connections to any address (needs CAP_NET_ADMIN)
-  bool reuse_port = false;   // one listener a thread on the same port
-};
-// A listening socket, whose connections have TCP_NODELAY; port 0 takes a free one. An IPv6 listener takes IPv6 only.
-Result<Tcp::acceptor> listen(boost::asio::io_context& context, const Endpoint& endpoint, ListenOptions options);
-
-// The next connection, unless there is none to take: errno says why.
-std::optional<Socket> accept(const Socket& listener);
-
-// Why a dial failed, by what it means to the caller.
-enum class DialFailure : std::uint8_t { refused, timeout, unreachable, local };
-struct DialError {
-  DialFailure kind = DialFailure::local;
-  std::string message;  // "203.0.113.7:443: connection refused"
-};
-using DialResult = std::variant<Socket, DialError>;
-
-// Connects within `timeout`. The socket has TCP_NODELAY.
-Task<DialResult> dial(Endpoint destination, Milliseconds timeout);
-
-// The same in steps: a socket that is connecting; ...
-DialResult begin_dial(Poller& poller, const Endpoint& destination);
-
-// ... when it was waited until writable, with `ended` as the wait's answer, why it is not connected. Of kind timeout:
-// it goes on connecting, which may be waited for again.
-class Deadline;
-std::optional<DialError> end_dial(const Socket& socket, const Endpoint& destination, const Deadline& deadline,
-                                  bool ended);
 
 // Cancels every wait of `socket` when `timeout` has passed, once. Belongs to the socket's thread and must not outlive
 // the socket.

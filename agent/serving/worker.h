@@ -15,7 +15,7 @@
 #include <type_traits>
 #include <vector>
 
-#include "net/socket.h"
+#include "net/listen.h"
 #include "policy/snapshot.h"
 #include "relay/pipe_pool.h"
 #include "serving/live.h"

@@ -9,6 +9,8 @@
 #include <boost/asio/io_context.hpp>
 #include <optional>
 
+#include "net/listen.h"
+
 namespace sluice::net {
 namespace {
 

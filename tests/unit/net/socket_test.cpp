@@ -1,4 +1,4 @@
-#include "net/socket.h"
+#include "net/listen.h"
 
 #include <gtest/gtest.h>
 #include <netinet/tcp.h>
