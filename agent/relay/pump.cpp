@@ -35,6 +35,7 @@ Pump::Need Pump::step() {
   if (!rest_.empty()) return flush();
   if (inside_ > 0) return drain();
   if (at_end_) return stop(MoveEnd::end_of_stream);
+  if (broken_) return stop(MoveEnd::read_failed);
   if (limit_ == 0) return stop(MoveEnd::limit);
   return many_ ? fill() : copy();
 }
@@ -45,12 +46,12 @@ Pump::Need Pump::copy() {
   do {
     const auto free = room.subspan(size);
     const auto got = retry([&] { return ::recv(from_.native_handle(), free.data(), free.size(), MSG_DONTWAIT); });
-    if (got < 0 && errno != EAGAIN && size == 0) return stop(MoveEnd::read_failed);
+    broken_ = got < 0 && errno != EAGAIN;
     at_end_ = got == 0;
     if (got <= 0) break;
     size += static_cast<std::size_t>(got);
   } while (fin_ && size < room.size());
-  if (size == 0) return at_end_ ? stop(MoveEnd::end_of_stream) : Need::bytes;
+  if (size == 0) return at_end_ || broken_ ? Need::turn : Need::bytes;
   limit_ -= size;
   const int flags = MSG_NOSIGNAL | MSG_DONTWAIT | (at_end_ ? MSG_MORE : 0);
   auto put = retry([&] { return ::send(to_.native_handle(), room.data(), size, flags); });

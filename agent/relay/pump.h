@@ -76,6 +76,7 @@ class Pump {
   bool told_ = false;
   bool fin_ = false;
   bool at_end_ = false;  // the source's end was read
+  bool broken_ = false;  // that it broke was read, which is not told again
   Need need_ = Need::turn;
   MoveEnd end_ = MoveEnd::limit;
 };

@@ -115,6 +115,17 @@ TEST_F(SocketTunnelTest, passes_an_end_on_that_was_told_with_the_last_bytes_befo
   loop_->run(upstream_script(*upstream_), begin_behind(*owner_, 100));
 }
 
+TEST_F(SocketTunnelTest, passes_a_reset_on_that_is_told_with_the_last_bytes) {
+  const auto client_script = [](net::Socket& socket) -> net::Task<void> {
+    EXPECT_EQ(co_await receive_all(socket), "lastRST");
+  };
+  ASSERT_EQ(::send(upstream_->native_handle(), "last", 4, 0), 4);
+  net::reset(*upstream_);
+  owner_->tunnel().begin();
+  loop_->run(client_script(*client_));
+  EXPECT_EQ(log_, "upstream_reset");
+}
+
 TEST_F(SocketTunnelTest, is_abandoned_when_its_loop_goes) {
   owner_->tunnel().begin();
   client_.reset();
