@@ -271,7 +271,7 @@ std::optional<DialError> begin_dial(Socket& socket, const Endpoint& destination)
   set_flag(fd.get(), IPPROTO_TCP, TCP_NODELAY);
   const int done = ::connect(fd.get(), target.data(), static_cast<socklen_t>(target.size()));
   if (done != 0 && errno != EINPROGRESS) return dial_error(destination, errno);
-  socket = Socket(socket.poller(), std::move(fd));
+  socket = Socket(socket.poller(), std::move(fd), destination);
   return std::nullopt;
 }
 

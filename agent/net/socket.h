@@ -42,8 +42,8 @@ class Socket {
   boost::asio::ip::tcp::endpoint local_endpoint(boost::system::error_code& error) const;
   boost::asio::ip::tcp::endpoint remote_endpoint(boost::system::error_code& error) const;
 
-  // The other end of an accepted connection, also of one that was reset before it was accepted, which getpeername(2)
-  // does not tell any more. Unspecified: not accepted.
+  // The other end of a connection that was accepted or dialled, also of one that was reset before it was accepted or is
+  // not there yet, which getpeername(2) does not tell. Unspecified: neither.
   const Endpoint& peer() const;
 
   // Waits until reading, or writing, is worth another try. To be called after a try that found nothing (EAGAIN):

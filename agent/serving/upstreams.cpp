@@ -18,16 +18,17 @@ Result<std::unique_ptr<Upstreams>> Upstreams::open(boost::asio::io_context& cont
   return std::unique_ptr<Upstreams>(new Upstreams(std::move(*resolver), settings));
 }
 
-net::Task<std::variant<std::vector<Endpoint>, Refusal>> Upstreams::find(TargetQuery query) {
+net::Task<std::variant<std::vector<Endpoint>, Refusal>> Upstreams::find(TargetQuery query, std::size_t max_resolved,
+                                                                          std::size_t max_found) {
   query.locality = settings_.locality;
   const auto targets = plan_targets(query);
   Refusal refusal{Reason::upstream_refused, "the service has no address to dial: give it endpoints or a resolution"};
   // With several targets none of them takes all the places.
-  const auto share = targets.size() > 1 ? max_addresses / 2 : max_addresses;
+  const auto share = targets.size() > 1 ? max_found / 2 : max_found;
   std::vector<Endpoint> endpoints;
   std::size_t names = 0;
   for (const auto& target : targets) {
-    if (endpoints.size() >= max_addresses || (!target.address && names++ == max_names)) break;
+    if (endpoints.size() >= max_found || (!target.address && names++ == max_resolved)) break;
     const auto failed = co_await add_addresses(target, *query.service, share, endpoints);
     if (failed) refusal = *failed;
   }

@@ -30,7 +30,12 @@ class Upstreams {
   // upstream_refused. What `query` points to lives as long as the task.
   static constexpr std::size_t max_names = 4;
   static constexpr std::size_t max_addresses = 6;
-  net::Task<std::variant<std::vector<Endpoint>, Refusal>> find(TargetQuery query);
+  net::Task<std::variant<std::vector<Endpoint>, Refusal>> find(TargetQuery query) {
+    return find(query, max_names, max_addresses);
+  }
+  // The same within other bounds.
+  net::Task<std::variant<std::vector<Endpoint>, Refusal>> find(TargetQuery query, std::size_t names,
+                                                               std::size_t addresses);
   // Connects to the first of them that answers. Fails with upstream_timeout or upstream_refused.
   static net::Task<std::variant<net::Dialled, Refusal>> dial(std::vector<Endpoint> endpoints,
                                                              net::Milliseconds timeout);

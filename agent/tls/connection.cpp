@@ -43,8 +43,7 @@ std::optional<std::string> Connection::prepare_client(const ConnectOptions& opti
                             static_cast<unsigned>(protocols.size())) != 0) {
     return "the protocols cannot be offered";
   }
-  boost::system::error_code error;
-  home = {&loaded->sessions, net::to_endpoint(bio.socket.remote_endpoint(error)).to_string() + name};
+  home = {&loaded->sessions, bio.socket.peer().to_string() + name};
   SessionCache::attach(ssl.get(), home);
   if (const auto session = loaded->sessions.take(home.peer)) ::SSL_set_session(ssl.get(), session.get());
   return std::nullopt;
