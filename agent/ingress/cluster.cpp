@@ -49,6 +49,16 @@ void Place::note(bool good, const Desk& desk) {
   ejected_until_ns = monotonic_ns() + to_ns(settings.outlier_ejection);
 }
 
+Cluster::~Cluster() {
+  for (const auto& place : places_) retire(*place);
+}
+
+void Cluster::retire(Place& place) {
+  place.gone = true;
+  while (!place.resting.empty()) place.resting.back()->retire();
+  if (place.shared != nullptr) place.shared->retire();
+}
+
 void Cluster::use(Target target) {
   auto plan = serving::plan_targets({.service = target.service,
                                      .port = target.port,
@@ -57,19 +67,17 @@ void Cluster::use(Target target) {
                                      .pick = 0,
                                      .locality = desk_.settings().ingress.outside.locality,
                                      .subset = target.subset});
-  const bool changed = plan.size() != plan_.size() || !std::equal(plan.begin(), plan.end(), plan_.begin(), same) ||
-                       target.policy.tls != target_.policy.tls || !target_.service;
+  const bool tls_changed = target.policy.tls != target_.policy.tls || (target_.port && target.port->protocol != protocol_);
+  const bool changed = !target_.service || tls_changed || plan.size() != plan_.size() ||
+                       !std::equal(plan.begin(), plan.end(), plan_.begin(), same);
+  protocol_ = target.port->protocol;
   target_ = std::move(target);
   if (!changed) return;
   plan_ = std::move(plan);
-  for (const auto& place : places_) place->gone = true;
-  auto before = std::exchange(places_, {});
   by_name_ = std::any_of(plan_.begin(), plan_.end(), [](const auto& one) { return !one.address; });
   fresh_until_ns_ = 0;
-  for (const auto& place : before) {
-    while (!place->resting.empty()) place->resting.back()->retire();
-    if (place->shared != nullptr) place->shared->retire();
-  }
+  // With other TLS nothing is as it was.
+  if (tls_changed || by_name_) set_endpoints({});
   if (by_name_) return;
   std::vector<Endpoint> endpoints;
   for (const auto& one : plan_) endpoints.push_back({*one.address, one.port});
@@ -125,8 +133,10 @@ void Cluster::set_endpoints(const std::vector<Endpoint>& endpoints) {
     const auto known = std::find_if(places_.begin(), places_.end(), is_it);
     places.push_back(known != places_.end() ? *known : std::make_shared<Place>(endpoint));
   }
-  for (const auto& place : places_) place->gone = std::find(places.begin(), places.end(), place) == places.end();
-  places_ = std::move(places);
+  const auto before = std::exchange(places_, std::move(places));
+  for (const auto& place : before) {
+    if (std::find(places_.begin(), places_.end(), place) == places_.end()) retire(*place);
+  }
 }
 
 std::shared_ptr<Place> Cluster::choose(std::span<const Place* const> tried) {

@@ -12,6 +12,7 @@
 
 #include "base/ip.h"
 #include "ingress/stream.h"
+#include "net/channel.h"
 #include "policy/snapshot.h"
 #include "serving/destination.h"
 #include "tls/context.h"
@@ -60,6 +61,9 @@ struct Target {
 class Cluster : public std::enable_shared_from_this<Cluster> {
  public:
   Cluster(Desk& desk, std::string host) : desk_(desk), host_(std::move(host)) {}
+  ~Cluster();
+  Cluster(const Cluster&) = delete;
+  Cluster& operator=(const Cluster&) = delete;
 
   // Who waits for endpoints to be known. It is told once, or goes.
   class Waiter
@@ -89,6 +93,8 @@ class Cluster : public std::enable_shared_from_this<Cluster> {
   ServerStream* open(const std::shared_ptr<Place>& place, AnswerTaker& taker, std::string& problem);
 
  private:
+  // Endpoints that are there no more: connections that rest end, the others with their requests.
+  static void retire(Place& place);
   void refresh();
   void set_endpoints(const std::vector<Endpoint>& endpoints);
   void settle(std::string problem);
@@ -98,6 +104,7 @@ class Cluster : public std::enable_shared_from_this<Cluster> {
   Desk& desk_;
   const std::string host_;
   Target target_;
+  Protocol protocol_ = Protocol::http;  // of the target
   std::vector<serving::Target> plan_;  // what target_ comes to
   std::vector<std::shared_ptr<Place>> places_;
   std::size_t next_ = 0;

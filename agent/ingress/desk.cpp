@@ -3,6 +3,7 @@
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <ctime>
 
 #include "base/clock.h"
@@ -44,7 +45,12 @@ Desk::~Desk() = default;
 
 void Desk::adopt(std::shared_ptr<const Plan> plan) {
   plan_ = std::move(plan);
+  // Clusters that the plan before had no use for go.
+  std::erase_if(clusters_, [&](const auto& entry) {
+    return std::none_of(found_.begin(), found_.end(), [&](const auto& used) { return used.second == entry.second; });
+  });
   found_.clear();
+  counted_.clear();
 }
 
 void Desk::drain() {
@@ -69,21 +75,40 @@ void Desk::give_back(Exchange& exchange) {
   idle_exchanges_.push_back(&exchange);
 }
 
-Cluster* Desk::find_cluster(const Destination& destination, std::uint16_t port) {
-  if (const auto known = found_.find(&destination); known != found_.end()) return known->second;
-  auto target = find_target(destination, port);
-  if (!target) return found_[&destination] = nullptr;
+std::shared_ptr<Cluster> Desk::find_cluster(const Plan& plan, const Destination& destination, std::uint16_t port) {
+  const bool current = &plan == plan_.get();
+  if (current) {
+    if (const auto known = found_.find(&destination); known != found_.end()) return known->second;
+  }
+  auto target = find_target(plan, destination, port);
+  if (!target) return current ? found_[&destination] = nullptr : nullptr;
   auto key = fmt::format("{} {} {} {}", target->service->rule(), target->host, target->port->number, destination.subset);
   auto& cluster = clusters_[std::move(key)];
-  if (!cluster) cluster = std::make_shared<Cluster>(*this, destination.host);
-  cluster->use(std::move(*target));
-  return found_[&destination] = cluster.get();
+  // A request that was held up goes where those go that came after it.
+  const bool is_new = !cluster;
+  if (is_new) cluster = std::make_shared<Cluster>(*this, destination.host);
+  if (is_new || current) cluster->use(std::move(*target));
+  return current ? found_[&destination] = cluster : cluster;
 }
 
-std::optional<Target> Desk::find_target(const Destination& destination, std::uint16_t port) const {
-  const auto& snapshot = *plan_->snapshot;
+void Desk::note_request(const IngressRoute& route, unsigned status, double seconds) {
+  auto found = counted_.find({route.name.data(), status});
+  if (found == counted_.end()) {
+    const auto requests = house_.metrics.requests(route.host, route.name, status);
+    found = counted_.emplace(std::pair(route.name.data(), status), requests).first;
+  }
+  observe::Metrics::count_request(found->second, seconds);
+}
+
+void Desk::note_refusal(Reason reason) {
+  house_.metrics.count_decision(observe::Decision::deny, reason);
+}
+
+std::optional<Target> Desk::find_target(const Plan& plan, const Destination& destination,
+                                        std::uint16_t port) const {
+  const auto& snapshot = *plan.snapshot;
   Target target;
-  target.snapshot = plan_->snapshot;
+  target.snapshot = plan.snapshot;
   target.host = destination.host;
   target.service = find_service(house_.services, destination.host, destination.port, target.port);
   const auto& own = settings().ingress.namespace_name;
@@ -111,12 +136,8 @@ std::string_view Desk::date() {
   return date_;
 }
 
-// SplitMix64.
 std::uint64_t Desk::pick() {
-  auto value = picks_ += 0x9e3779b97f4a7c15;
-  value = (value ^ value >> 30) * 0xbf58476d1ce4e5b9;
-  value = (value ^ value >> 27) * 0x94d049bb133111eb;
-  return value ^ value >> 31;
+  return spread(picks_ += 0x9e3779b97f4a7c15);
 }
 
 }  // namespace sluice::ingress

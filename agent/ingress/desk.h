@@ -2,10 +2,13 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "ingress/access_log.h"
@@ -14,6 +17,7 @@
 #include "ingress/guest.h"
 #include "ingress/plan.h"
 #include "net/channel.h"
+#include "observe/metrics.h"
 #include "serving/recorder.h"
 #include "serving/upstreams.h"
 #include "serving/worker.h"
@@ -29,6 +33,7 @@ struct House {
   const settings::IngressSettings& settings;
   const std::vector<Service>& services;  // those of the settings
   serving::Recorder& recorder;
+  observe::Metrics& metrics;
   tls::OriginationContexts& originations;
 };
 
@@ -66,9 +71,17 @@ class Desk {
   Exchange& take_exchange(ClientConnection& connection);
   void give_back(Exchange& exchange);
 
-  // Where requests for `destination`, a rule's of the plan in force, go; null: no service has that host and port.
-  // `port`: the listener's, for destinations that name none.
-  Cluster* find_cluster(const Destination& destination, std::uint16_t port);
+  // Where requests for `destination`, of a rule of `plan`, go; null: no service has that host and port. `port`: the
+  // listener's, for destinations that name none.
+  std::shared_ptr<Cluster> find_cluster(const Plan& plan, const Destination& destination, std::uint16_t port);
+
+  // The same without regard to connections; nullopt: no service has that host and port.
+  std::optional<Target> find_target(const Plan& plan, const Destination& destination, std::uint16_t port) const;
+
+  // Counts a request that is over.
+  void note_request(const IngressRoute& route, unsigned status, double seconds);
+  // Counts a connection that was not let in.
+  void note_refusal(Reason reason);
 
   // Date of an answer (RFC 9110 section 6.6.1), of this second.
   std::string_view date();
@@ -76,8 +89,6 @@ class Desk {
   std::uint64_t pick();
 
  private:
-  std::optional<Target> find_target(const Destination& destination, std::uint16_t port) const;
-
   const House house_;
   serving::Worker& worker_;
   std::unique_ptr<serving::Upstreams> upstreams_;
@@ -87,7 +98,9 @@ class Desk {
   std::shared_ptr<const Plan> plan_;
   bool draining_ = false;
   std::unordered_map<std::string, std::shared_ptr<Cluster>> clusters_;
-  std::unordered_map<const Destination*, Cluster*> found_;  // of the plan in force
+  std::unordered_map<const Destination*, std::shared_ptr<Cluster>> found_;  // of the plan in force
+  // Of the plan in force, by route and status.
+  std::map<std::pair<const char*, unsigned>, observe::Metrics::Requests> counted_;
   std::vector<std::unique_ptr<Exchange>> exchanges_;        // all
   std::vector<Exchange*> idle_exchanges_;
   std::string date_;

@@ -213,8 +213,7 @@ void Http1Client::release() {
   was_used_ = true;
   const bool reusable = is_open() && answer_ended_ && keeps_alive_ && request_ended_ && kept_.empty() && !place_->gone;
   if (reusable && place_->keep(*this)) return rest(rest_limit);
-  if (!is_over()) close();
-  desk_.dismiss(*this);
+  leave();
 }
 
 void Http1Client::on_room() {
@@ -229,9 +228,8 @@ void Http1Client::on_broken(const Failure& failure) {
 }
 
 void Http1Client::on_idle_for_long() {
-  close();
   place_->forget(*this);
-  desk_.dismiss(*this);
+  leave();
 }
 
 bool Http1Client::is_due() const {

@@ -19,6 +19,7 @@ class Http1Server final : public ServerCodec, private ClientStream {
   ~Http1Server() override;
 
   void on_input() override;
+  bool produce() override { return connection_.channel().queued() > 0; }
   void on_room() override;
   void on_peer_end() override;
   void on_gone(std::string_view why) override;

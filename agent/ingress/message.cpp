@@ -24,7 +24,7 @@ void each_item(std::string_view list, Take take) {
   }
 }
 
-enum class Part : std::uint8_t { end_to_end, dropped, host, connection, te, upgrade, content_length };
+enum class Part : std::uint8_t { end_to_end, dropped, host, expect, connection, te, upgrade, content_length };
 
 // Told apart by length first: most names are none of these.
 Part part_of(std::string_view name) {
@@ -35,7 +35,7 @@ Part part_of(std::string_view name) {
     case 4:
       return is("host") ? Part::host : Part::end_to_end;
     case 6:
-      return is("expect") ? Part::dropped : Part::end_to_end;
+      return is("expect") ? Part::expect : Part::end_to_end;
     case 7:
       return is("upgrade") ? Part::upgrade : Part::end_to_end;
     case 10:
@@ -105,6 +105,9 @@ void read_end_to_end(std::string_view lines, Fields& fields, HopFields& hop) {
       case Part::host:
         hop.host = field.value;
         break;
+      case Part::expect:
+        hop.expects_continue = same_name(field.value, "100-continue");
+        break;
       case Part::connection:
         // Most say no more than this.
         if (wire::equals_ignoring_case(field.value, "keep-alive") || wire::equals_ignoring_case(field.value, "close")) {
@@ -133,6 +136,10 @@ void read_end_to_end(std::string_view lines, Fields& fields, HopFields& hop) {
     });
   }
   if (wants_upgrade) hop.upgrade = upgrade;
+}
+
+bool is_end_to_end(std::string_view name) {
+  return part_of(name) == Part::end_to_end;
 }
 
 bool may_trail(std::string_view name) {

@@ -47,11 +47,14 @@ struct HopFields {
   std::string_view upgrade;        // Upgrade, where Connection names it
   std::string_view content_length;
   std::string_view host;
+  bool expects_continue = false;
 };
 
 // Appends the end-to-end fields of `lines` ("Name: value" CRLF each, checked) to `fields`. Left out are Host,
 // Content-Length (see `hop`), Expect, what Connection names and what is of one hop by nature.
 void read_end_to_end(std::string_view lines, Fields& fields, HopFields& hop);
+// Is it of the message, and not of the connection, its framing or its routing?
+bool is_end_to_end(std::string_view name);
 // May it stand behind a message (RFC 9110 section 6.5.1)?
 bool may_trail(std::string_view name);
 

@@ -12,7 +12,7 @@ namespace sluice::ingress {
 
 struct Plan {
   std::shared_ptr<const Snapshot> snapshot;
-  std::shared_ptr<const IngressRoutes> routes;
+  const IngressRoutes* routes = nullptr;  // of the snapshot; never null
   // By IngressServer::number; null where no TLS ends.
   std::vector<std::shared_ptr<const tls::Context>> contexts;
 

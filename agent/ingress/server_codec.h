@@ -11,6 +11,8 @@ class ServerCodec {
 
   // Something may be there to read, or may be taken of what was kept.
   virtual void on_input() = 0;
+  // Writes what it has to say to the channel, as far as that is not full; false: nothing is there to be sent.
+  virtual bool produce() = 0;
   // What was written has gone far enough for more.
   virtual void on_room() = 0;
   // The client's end was announced; what it sent before may be unread.

@@ -42,6 +42,11 @@ void ServerConnection::close() {
   channel_->socket().close();
 }
 
+void ServerConnection::leave() {
+  close();
+  desk_.dismiss(*this);
+}
+
 void ServerConnection::on_ready(net::Socket&, std::uint32_t events) {
   if (stage_ == Stage::over) return;
   channel_->on_ready(events);
@@ -82,18 +87,21 @@ bool ServerConnection::shake_hands() {
 }
 
 void ServerConnection::flush() {
-  const auto before = channel_->queued();
-  if (before == 0) return;
-  if (channel_->flush() == net::Io::broken) {
+  bool moved = false;
+  while (stage_ == Stage::open && produce()) {
+    const auto before = channel_->queued();
+    const auto sent = channel_->flush();
     // What the server said before it went is still to be read.
-    return;
+    if (sent == net::Io::broken) return;
+    moved = moved || channel_->queued() < before;
+    if (sent == net::Io::wait) break;
   }
-  moved_ = moved_ || channel_->queued() < before;
-  if (!channel_->is_full()) on_room();
+  moved_ = moved_ || moved;
+  if (moved && stage_ == Stage::open && !channel_->is_full()) on_room();
 }
 
 void ServerConnection::flush_soon() {
-  if (stage_ == Stage::connecting || stage_ == Stage::handshake) return;
+  if (stage_ != Stage::open) return;
   if (!std::exchange(turn_asked_, true)) channel_->socket().listen_later();
 }
 

@@ -22,15 +22,19 @@ class ServerConnection : public Guest, private net::Socket::Listener, private ne
   ServerConnection(const ServerConnection&) = delete;
   ServerConnection& operator=(const ServerConnection&) = delete;
 
-  // Closes it; its exchanges, if any, are not told.
-  void close();
-
  protected:
   // `channel`: of a socket that is connecting; of TLS when TLS is to begin then.
   ServerConnection(Desk& desk, std::shared_ptr<Place> place, std::unique_ptr<net::Channel> channel);
 
+  // Closes it; its exchanges, if any, are not told.
+  void close();
+  // The same, and it is dismissed.
+  void leave();
+
   // Bytes may be there, or the end.
   virtual void on_input() = 0;
+  // Writes what there is to say to the channel, as far as that is not full; false: nothing is there to be sent.
+  virtual bool produce() { return channel().queued() > 0; }
   virtual void on_room() = 0;
   // It is over, and closed; to be dismissed.
   virtual void on_broken(const Failure& failure) = 0;

@@ -52,6 +52,12 @@ void Channel::write(std::string_view text) {
   write(ByteSpan(reinterpret_cast<const std::uint8_t*>(text.data()), text.size()));
 }
 
+Socket Channel::take_socket() {
+  Socket taken(socket_.poller(), UniqueFd());
+  std::swap(taken, socket_);
+  return taken;
+}
+
 Io Channel::pause_reading() {
   socket_.listen_later();
   return Io::wait;

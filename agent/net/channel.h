@@ -67,6 +67,8 @@ class Channel {
   virtual bool is_encrypted() const = 0;
 
   Socket& socket() { return socket_; }
+  // Nothing may be written, and nothing is left but to destroy the channel.
+  Socket take_socket();
   Buffers& buffers() { return buffers_; }
 
  protected:

@@ -232,6 +232,12 @@ bool Socket::listen(Listener& listener) {
   return state_->watch(to_read);
 }
 
+void Socket::stop_listening() {
+  state_->listener = nullptr;
+  // What the listener was told may be unread.
+  state_->reading.ready = true;
+}
+
 bool Socket::listen_writable() {
   return state_->watch(to_read | EPOLLOUT);
 }

@@ -74,6 +74,8 @@ class Socket {
   bool listen(Listener& listener);
   // From now on it is told when the socket takes more.
   bool listen_writable();
+  // Nobody is told any more; the socket may be waited for again.
+  void stop_listening();
   // Tells it, of no event, when everything else that is ready has had its turn.
   void listen_later();
 

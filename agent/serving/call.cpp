@@ -154,10 +154,18 @@ void Call::record_closed(relay::End end) {
 
 net::Task<void> Call::serve_client(std::vector<std::uint8_t> already) {
   co_await begin(std::move(already));
-  if (!relayed_) co_return;
+  if (relayed_) record_closed(co_await relay_bytes());
+}
+
+net::Task<void> Call::serve_unread(Sniffed sniffed) {
+  co_await serve_stream(sniffed, {});
+  if (relayed_) record_closed(co_await relay_bytes());
+}
+
+net::Task<relay::End> Call::relay_bytes() {
   // Who speaks TLS is answered at once, or nobody is there.
   const auto answer = *relayed_ == Sniffed::tls ? limits_.answer_timeout : net::Milliseconds(0);
-  record_closed(co_await relay::tunnel(*client_, *upstream_, {limits_.idle_timeout, answer}, worker_.pipes(), totals_));
+  return relay::tunnel(*client_, *upstream_, {limits_.idle_timeout, answer}, worker_.pipes(), totals_);
 }
 
 net::Task<void> Call::begin(std::vector<std::uint8_t> already) {

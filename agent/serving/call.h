@@ -54,6 +54,8 @@ class Call : public Live, private relay::HttpJudge {
   // others are relayed by serve_client(), when what was needed to get there is gone.
   net::Task<void> serve_stream(Sniffed sniffed, std::vector<std::uint8_t> bytes);
   net::Task<void> serve_http(relay::FirstBytes first);
+  // Serves a connection of which not a byte was read.
+  net::Task<void> serve_unread(Sniffed sniffed);
   // First bytes that policy can make nothing of.
   virtual net::Task<void> serve_unreadable(relay::Unreadable unreadable);
   // The deny record, the answer in the client's protocol, and the end.
@@ -116,6 +118,8 @@ class Call : public Live, private relay::HttpJudge {
   std::optional<Refusal> record_allowed();
   void record_denied(Reason reason, std::string_view detail);
   void record_closed(relay::End end);
+  // What follows the opening of both ends.
+  net::Task<relay::End> relay_bytes();
   double age_ms() const;
 
   Recorder& recorder_;

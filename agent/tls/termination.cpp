@@ -4,6 +4,7 @@
 #include <fstream>
 #include <sstream>
 #include <string_view>
+#include <tuple>
 #include <utility>
 
 #include "tls/loaded.h"
@@ -77,6 +78,17 @@ int staple_response(SSL* ssl, void* own) noexcept {
   if (!copy) return SSL_TLSEXT_ERR_NOACK;
   ::SSL_set_tlsext_status_ocsp_resp(ssl, copy, static_cast<long>(staple.size()));
   return SSL_TLSEXT_ERR_OK;
+}
+
+bool same(const TerminationOptions& left, const TerminationOptions& right) {
+  const auto tied = [](const TerminationOptions& options) {
+    const auto& tls = options.tls;
+    return std::tie(options.hosts, options.alpn, tls.mode, tls.credentials, tls.files, tls.ca_certificates,
+                    tls.ca_credential, tls.ca_crl, tls.subject_alt_names, tls.certificate_hashes,
+                    tls.public_key_hashes, tls.min_version, tls.max_version, tls.cipher_suites,
+                    tls.insecure_skip_verify);
+  };
+  return tied(left) == tied(right);
 }
 
 std::string join(const std::vector<std::string>& names) {
@@ -251,13 +263,13 @@ Result<std::shared_ptr<Loaded>> TerminationContext::load() const {
 std::vector<std::shared_ptr<const Context>> Terminations::use(std::vector<TerminationOptions> wanted) {
   std::vector<std::shared_ptr<TerminationContext>> contexts;
   for (auto& options : wanted) {
-    const auto same = [&](const auto& context) { return context->options() == options; };
-    auto found = std::find_if(contexts.begin(), contexts.end(), same);
+    const auto is_it = [&](const auto& context) { return same(context->options(), options); };
+    auto found = std::find_if(contexts.begin(), contexts.end(), is_it);
     if (found != contexts.end()) {
       contexts.push_back(*found);
       continue;
     }
-    found = std::find_if(contexts_.begin(), contexts_.end(), same);
+    found = std::find_if(contexts_.begin(), contexts_.end(), is_it);
     contexts.push_back(found != contexts_.end() ? *found
                                                 : std::make_shared<TerminationContext>(std::move(options), secrets_));
   }

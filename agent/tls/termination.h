@@ -15,7 +15,6 @@ struct TerminationOptions {
   ServerTls tls;                   // of a mode that ends here
   std::vector<std::string> hosts;  // the server's: names, "*.name" or "*"; a certificate is for at least one of them
   std::vector<std::string> alpn;   // most wanted first
-  bool operator==(const TerminationOptions&) const = default;
 };
 
 // Secrets are directories under one, as Kubernetes mounts them: a file for each key. Keys of a certificate: cert and key,
