@@ -143,10 +143,13 @@ class Merger {
       }
       const auto& inner = found->second->http;
       for (std::size_t i = 0; i < inner.size(); ++i) {
+        match_count +=
+            std::max<std::size_t>(rule.matches.size(), 1) * std::max<std::size_t>(inner[i].matches.size(), 1);
+        if (match_count > max_matches) {
+          broken(fmt::format("matches multiply to more than {}: have fewer of them", max_matches));
+          break;
+        }
         auto matches = narrow(rule.matches, inner[i].matches);
-        match_count += matches ? matches->size() : 0;
-        if (match_count > max_matches)
-          return broken("matches of delegates multiply to over 65,536: have fewer of them");
         if (!matches) {
           broken(
               fmt::format("a match of http[{}] of VirtualService {} fits into none of the rule's", i, delegate_name));

@@ -5,10 +5,14 @@
 
 #include <algorithm>
 
+#include "policy/http_path.h"
+
 namespace sluice {
 namespace {
 
-constexpr std::size_t max_target_bytes = std::size_t{64} * 1024;
+constexpr std::size_t max_path_bytes = 64UL * 1024;
+// What replacing may write at most before its result is looked at.
+constexpr std::size_t max_replaced_bytes = 4UL * 1024 * 1024;
 
 bool is_authority(std::string_view name) {
   return name == "host" || name == ":authority";
@@ -31,11 +35,6 @@ std::size_t matched_bytes(const HttpMatch* match, std::string_view path) {
   if (match == nullptr || !match->uri) return std::min<std::size_t>(path.size(), 1);  // as the prefix "/"
   if (match->uri->kind != StringMatch::Kind::prefix) return path.size();
   return std::min(match->uri->value.size(), path.size());
-}
-
-std::string rooted(std::string path) {
-  if (!path.starts_with('/')) path.insert(path.begin(), '/');
-  return path;
 }
 
 std::string join(const std::vector<std::string>& items) {
@@ -80,8 +79,7 @@ const std::string* find_set_authority(const HeaderOperations& operations) {
 
 HttpActions::HttpActions(const HttpRule& rule) : rule_(&rule) {
   if (rule.rewrite && !rule.rewrite->regex.empty()) rewrite_ = compile_regex(rule.rewrite->regex);
-  const auto action = altering_action(rule);
-  plain_ = action.empty();
+  plain_ = altering_action(rule).empty();
   if (!rule.cors) return;
   for (const auto& origin : rule.cors->allow_origins) {
     any_origin_ = any_origin_ || origin == StringMatch{StringMatch::Kind::exact, "*"};
@@ -114,16 +112,21 @@ std::string HttpActions::location(const HttpRequest& request, const HttpMatch* m
   return with_query(origin + redirect.prefix_rewrite + std::string(rest), request.query);
 }
 
-std::string HttpActions::rewrite_target(const HttpRequest& request, const HttpMatch* match) const {
+std::optional<std::string> HttpActions::rewrite_target(const HttpRequest& request, const HttpMatch* match) const {
   auto path = std::string(request.path);
-  if (rule_->rewrite && !rule_->rewrite->uri.empty()) {
+  const bool by_uri = rule_->rewrite && !rule_->rewrite->uri.empty();
+  if (by_uri) {
     path = rule_->rewrite->uri + path.substr(matched_bytes(match, request.path));
   } else if (rewrite_ && rewrite_->ok()) {
+    if (path.size() * (rule_->rewrite->substitution.size() + 1) > max_replaced_bytes) return std::nullopt;
     re2::RE2::GlobalReplace(&path, *rewrite_, rule_->rewrite->substitution);
   } else {
     return with_query(std::move(path), request.query);
   }
-  return with_query(rooted(std::move(path)), request.query);
+  if (!path.starts_with('/')) path.insert(path.begin(), '/');
+  // The query may be in the rewrite itself.
+  if (path.size() > max_path_bytes || !has_one_reading(path.substr(0, path.find('?')))) return std::nullopt;
+  return with_query(std::move(path), request.query);
 }
 
 std::string_view HttpActions::rewrite_authority(const HttpRequest& request, const Destination& destination) const {
@@ -167,6 +170,7 @@ CorsAnswer HttpActions::answer_cors(const HttpRequest& request) const {
     if (!value.empty()) answer.fields.emplace_back(name, std::move(value));
   };
   add("access-control-allow-origin", std::string(*origin));
+  add("vary", "origin");  // a cache must not give it to another one
   if (policy.allow_credentials) add("access-control-allow-credentials", "true");
   if (!preflight) {
     add("access-control-expose-headers", join(policy.expose_headers));

@@ -42,11 +42,11 @@ const std::string* find_set_authority(const HeaderOperations& operations);
 // The answer's side of CORS (Fetch standard section 3.2) for one request.
 struct CorsAnswer {
   enum class Kind : std::uint8_t {
-    pass,       // send the request on; `fields` are set in its answer
+    pass,       // send the request on; `fields` go into its answer, in the place of its own ones of these names
     preflight,  // answer 200 with `fields`, and do not send it on
   };
   Kind kind = Kind::pass;
-  HeaderFields fields;
+  HeaderFields fields;  // "vary" goes besides the answer's own ones
 };
 
 // What one rule does, compiled. Immutable.
@@ -58,8 +58,9 @@ class HttpActions {
   // Of a rule with a redirect. `match`: what took the request, null for none; `port`: the listener's.
   std::string location(const HttpRequest& request, const HttpMatch* match, std::uint16_t port) const;
 
-  // The target that goes upstream: path with query. Begins with "/" where the request's does.
-  std::string rewrite_target(const HttpRequest& request, const HttpMatch* match) const;
+  // The target that goes upstream: path with query. nullopt, and the request is to be refused: what was rewritten has
+  // not one reading any more (http_path.h), or is longer than 64 KiB.
+  std::optional<std::string> rewrite_target(const HttpRequest& request, const HttpMatch* match) const;
   // The authority that goes upstream: of `rewrite`, else what `headers` set, of the destination before the rule's; else
   // the request's.
   std::string_view rewrite_authority(const HttpRequest& request, const Destination& destination) const;

@@ -158,11 +158,13 @@ struct HttpHeaders {
 
 // RouteDestination / HTTPRouteDestination
 struct Destination {
-  std::string host;
-  std::string subset;
+  // NOLINTBEGIN(readability-redundant-member-init)
+  std::string host{};
+  std::string subset{};
   std::uint16_t port = 0;  // 0: not given
   std::uint32_t weight = 0;
-  HttpHeaders headers = {};  // http only  NOLINT(readability-redundant-member-init)
+  HttpHeaders headers{};  // http only
+  // NOLINTEND(readability-redundant-member-init)
 };
 
 // One by weight; a single one whatever its weight is; null when there is none or every weight is 0. `pick` is evenly
@@ -177,10 +179,12 @@ struct ConnectionRule {
 
 // HTTPRedirect. Empty texts leave that part as the request has it.
 struct HttpRedirect {
-  std::string uri;             // replaces path and query
-  std::string prefix_rewrite;  // replaces what the uri match took of the path; the query stays
-  std::string authority;
-  std::string scheme;
+  // Initialisers, so that a caller may name some of them only (-Wmissing-field-initializers).
+  // NOLINTBEGIN(readability-redundant-member-init)
+  std::string uri{};             // replaces path and query
+  std::string prefix_rewrite{};  // replaces what the uri match took of the path; the query stays
+  std::string authority{};
+  std::string scheme{};
   // Of the Location; 0: as `derived_port` says. Without an authority of its own only.
   std::uint16_t port = 0;
   enum class DerivedPort : std::uint8_t {
@@ -190,6 +194,7 @@ struct HttpRedirect {
   };
   DerivedPort derived_port = DerivedPort::unset;
   std::uint16_t code = 301;
+  // NOLINTEND(readability-redundant-member-init)
 };
 
 // HTTPDirectResponse
@@ -200,10 +205,12 @@ struct DirectResponse {
 
 // HTTPRewrite
 struct HttpRewrite {
-  std::string uri;  // replaces the prefix that the uri match took, or the whole path of an exact or regex match
-  std::string authority;
-  std::string regex;  // RE2; every place in the path where it is found becomes `substitution` ("\\1": a group)
-  std::string substitution;
+  // NOLINTBEGIN(readability-redundant-member-init)
+  std::string uri{};  // replaces the prefix that the uri match took, or the whole path of an exact or regex match
+  std::string authority{};
+  std::string regex{};  // RE2; every place in the path where it is found becomes `substitution` ("\1": a group)
+  std::string substitution{};
+  // NOLINTEND(readability-redundant-member-init)
 };
 
 // A share of all requests.
@@ -278,11 +285,10 @@ struct DelegateName {
 // One rule of `http`. Without matches it matches everything. Just one of destinations, redirect, direct_response and
 // delegate is there.
 struct HttpRule {
-  std::string name;
-  std::vector<HttpMatch> matches;
-  std::vector<Destination> destinations;
-  // Initialisers, so that a caller may name some of them only (-Wmissing-field-initializers).
   // NOLINTBEGIN(readability-redundant-member-init)
+  std::string name{};
+  std::vector<HttpMatch> matches{};
+  std::vector<Destination> destinations{};
   std::optional<HttpRedirect> redirect{};
   std::optional<DirectResponse> direct_response{};
   std::optional<DelegateName> delegate{};
@@ -327,12 +333,37 @@ struct ClientTls {
   bool operator==(const ClientTls&) const = default;
 };
 
+// LoadBalancerSettings.simple; LEAST_REQUEST unless given, as in Istio.
+enum class Balancing : std::uint8_t { least_request, round_robin, random, passthrough };
+
+// OutlierDetection: an endpoint that fails is left out for a while.
+struct OutlierDetection {
+  std::uint32_t consecutive_5xx = 5;             // 0: not looked at
+  std::uint32_t consecutive_gateway_errors = 0;  // 502, 503, 504 and no answer; 0: not looked at
+  std::uint32_t interval_ms = 10'000;            // between looks
+  std::uint32_t base_ejection_ms = 30'000;       // times how often it was left out
+  std::uint32_t max_ejection_percent = 10;
+  std::uint32_t min_health_percent = 0;  // below it nobody is left out
+};
+
+// ConnectionPoolSettings.http
+struct HttpPool {
+  std::optional<std::uint32_t> max_pending_requests;         // http1MaxPendingRequests
+  std::optional<std::uint32_t> max_requests;                 // http2MaxRequests
+  std::optional<std::uint32_t> max_requests_per_connection;  // 0: no limit
+  std::optional<std::uint32_t> max_retries;                  // at a time
+  std::optional<std::uint32_t> idle_timeout_ms;
+};
+
 // What is read of trafficPolicy, at the top, for a port or for a subset. A port's policy replaces the whole of it.
 struct TrafficPolicy {
   std::optional<ClientTls> tls;
   std::optional<std::uint32_t> connect_timeout_ms;  // connectionPool.tcp.connectTimeout
   std::optional<std::uint32_t> idle_timeout_ms;     // connectionPool.tcp.idleTimeout
   std::optional<std::uint32_t> max_connections;     // connectionPool.tcp.maxConnections
+  std::optional<HttpPool> http;                     // connectionPool.http
+  std::optional<Balancing> balancing;
+  std::optional<OutlierDetection> outliers;
 };
 
 struct DestinationSubset {

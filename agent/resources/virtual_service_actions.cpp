@@ -12,6 +12,7 @@ namespace sluice::resources {
 namespace {
 
 constexpr std::size_t max_mirrors = 16;
+constexpr std::size_t max_substitution_bytes = 1024;
 constexpr std::uint64_t max_attempts = 100;
 constexpr std::size_t max_body_bytes = std::size_t{1024} * 1024;
 
@@ -166,6 +167,7 @@ void read_regex_rewrite(yaml::Reader reader, HttpRewrite& rewrite) {
   auto plain = rewrite.substitution;
   std::erase(plain, '\\');
   if (!is_uri_text(plain)) reader.fault("rewrite", "has characters that have to be percent-encoded");
+  if (rewrite.substitution.size() > max_substitution_bytes) reader.fault("rewrite", "is longer than 1,024 bytes");
   const auto fault = find_substitution_fault(rewrite.regex, rewrite.substitution);
   if (!fault.empty()) reader.fault("rewrite", "does not go with the expression: " + fault);
   reader.finish();

@@ -242,7 +242,8 @@ TEST(Gateway, every_field_arrives) {
     bind: "2001:DB8::1"
     name: one
     tls: {mode: MUTUAL, credentialName: c, httpsRedirect: false, subjectAltNames: [s], minProtocolVersion: TLSV1_2,
-          cipherSuites: [x], verifyCertificateHash: [h], verifyCertificateSpki: [h]}
+          cipherSuites: [x],
+          verifyCertificateHash: ["AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB"], verifyCertificateSpki: ["AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="]}
   - {port: {number: 80, name: http, protocol: HTTP2}, hosts: ["*"], tls: {httpsRedirect: true}}
   - {port: {number: 0, name: u, protocol: GRPC-WEB}, hosts: ["*"], bind: unix:///s, defaultEndpoint: unix:///d})");
   ASSERT_THAT(problems_of(document), IsEmpty());
@@ -254,14 +255,22 @@ TEST(Gateway, every_field_arrives) {
   EXPECT_EQ(server.port, 443);
   EXPECT_EQ(server.port_name, "https");
   EXPECT_EQ(server.protocol, ServerProtocol::https);
-  EXPECT_EQ(server.tls, ServerTlsMode::mutual);
-  EXPECT_EQ(server.credential_name, "c");
+  ASSERT_TRUE(server.tls);
+  EXPECT_EQ(server.tls->mode, ServerTlsMode::mutual);
+  EXPECT_THAT(server.tls->credentials, ElementsAre("c"));
+  EXPECT_THAT(server.tls->subject_alt_names, ElementsAre("s"));
+  EXPECT_EQ(server.tls->min_version, TlsVersion::v1_2);
+  EXPECT_EQ(server.tls->max_version, TlsVersion::automatic);
+  EXPECT_THAT(server.tls->cipher_suites, ElementsAre("x"));
+  EXPECT_THAT(server.tls->certificate_hashes,
+              ElementsAre("abababababababababababababababababababababababababababababababab"));
+  EXPECT_THAT(server.tls->public_key_hashes, ElementsAre("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="));
   EXPECT_EQ(server.bind, "2001:db8::1");
   EXPECT_EQ(server.name, "one");
   std::vector<std::string> names;
   for (const auto& host : server.hosts) names.push_back(host.namespace_name + " " + host.host);
   EXPECT_THAT(names, ElementsAre("ns a.example.com", "other *.b.c", "* *", "* plain.org"));
-  EXPECT_EQ(gateway.servers[1].tls, std::nullopt);
+  EXPECT_FALSE(gateway.servers[1].tls);
   EXPECT_TRUE(gateway.servers[1].https_redirect);
   EXPECT_EQ(gateway.servers[2].protocol, ServerProtocol::grpc_web);
 }
@@ -320,7 +329,7 @@ TEST(VirtualService, http_rules_arrive_with_what_they_alter) {
        gateways: [mesh], name: m, statPrefix: s}
     route: [{destination: {host: a.b}, headers: {request: {set: {a: b}}}}]
     timeout: 0s
-    retries: {attempts: 2, perTryTimeout: 1.5s, retryOn: x, retryRemoteLocalities: true, backoff: 25ms}
+    retries: {attempts: 2, perTryTimeout: 1.5s, retryOn: "5xx, connect-failure,503", retryRemoteLocalities: true, backoff: 25ms}
   - {redirect: {uri: /, redirectCode: 302, derivePort: FROM_REQUEST_PORT}}
   - {directResponse: {status: 503, body: {string: denied}}}
   - {delegate: {name: d, namespace: n}}
@@ -352,12 +361,43 @@ TEST(VirtualService, http_rules_arrive_with_what_they_alter) {
   EXPECT_TRUE(match.ignore_uri_case);
   EXPECT_EQ(match.port, 80);
   EXPECT_EQ(match.source_namespace, "t");
-  EXPECT_THAT(rules[0].actions, ElementsAre("headers"));
-  EXPECT_THAT(rules[1].actions, ElementsAre("redirect"));
-  EXPECT_THAT(rules[2].actions, ElementsAre("directResponse"));
-  EXPECT_THAT(rules[3].actions, ElementsAre("delegate"));
-  EXPECT_THAT(rules[4].actions, ElementsAre("rewrite", "fault", "mirrors", "corsPolicy", "headers"));
-  EXPECT_THAT(rules[5].actions, IsEmpty());
+  EXPECT_EQ(altering_action(rules[0]), "headers");
+  EXPECT_THAT(rules[0].destinations[0].headers.request.set, ElementsAre(Pair("a", "b")));
+  EXPECT_EQ(rules[0].timeout_ms, 0U);
+  ASSERT_TRUE(rules[0].retries);
+  EXPECT_EQ(rules[0].retries->attempts, 2U);
+  EXPECT_EQ(rules[0].retries->per_try_timeout_ms, 1500U);
+  EXPECT_EQ(rules[0].retries->on, HttpRetries::server_error | HttpRetries::connect_failure);
+  EXPECT_THAT(rules[0].retries->on_statuses, ElementsAre(503));
+  EXPECT_TRUE(rules[0].retries->remote_localities);
+  EXPECT_EQ(rules[0].retries->backoff_ms, 25U);
+  ASSERT_TRUE(rules[1].redirect);
+  EXPECT_EQ(rules[1].redirect->uri, "/");
+  EXPECT_EQ(rules[1].redirect->code, 302);
+  EXPECT_EQ(rules[1].redirect->derived_port, HttpRedirect::DerivedPort::from_request_port);
+  ASSERT_TRUE(rules[2].direct_response);
+  EXPECT_EQ(rules[2].direct_response->status, 503);
+  EXPECT_EQ(rules[2].direct_response->body, "denied");
+  ASSERT_TRUE(rules[3].delegate);
+  EXPECT_EQ(rules[3].delegate->namespace_name + "/" + rules[3].delegate->name, "n/d");
+  ASSERT_TRUE(rules[4].rewrite);
+  EXPECT_EQ(rules[4].rewrite->regex, "a");
+  EXPECT_EQ(rules[4].rewrite->substitution, "b");
+  ASSERT_TRUE(rules[4].fault && rules[4].fault->delay && rules[4].fault->abort);
+  EXPECT_EQ(rules[4].fault->delay->delay_ms, 1000U);
+  EXPECT_EQ(rules[4].fault->delay->share.millionths, 1000U);
+  EXPECT_EQ(rules[4].fault->abort->http_status, 500);
+  EXPECT_EQ(rules[4].fault->abort->share.millionths, 0U) << "without a percentage nothing is aborted";
+  ASSERT_EQ(rules[4].mirrors.size(), 1U);
+  EXPECT_EQ(rules[4].mirrors[0].destination.host, "c.ns.svc.cluster.local");
+  EXPECT_EQ(rules[4].mirrors[0].share.millionths, 50'000U);
+  ASSERT_TRUE(rules[4].cors);
+  EXPECT_THAT(rules[4].cors->allow_origins, ElementsAre(StringMatch{Kind::exact, "x"}));
+  EXPECT_THAT(rules[4].cors->allow_methods, ElementsAre("GET"));
+  EXPECT_EQ(rules[4].cors->max_age_s, 86400U);
+  EXPECT_THAT(rules[4].headers.response.remove, ElementsAre("x"));
+  EXPECT_EQ(altering_action(rules[5]), "");
+  EXPECT_EQ(rules[5].timeout_ms, 5000U);
 }
 
 TEST(VirtualService, short_old_gateway_names_are_rewritten) {
