@@ -11,7 +11,7 @@
 #endif
 
 /* Goes up with every change of a map's key, value or meaning. Pinned in the config map. */
-#define SLUICE_ABI_VERSION 3
+#define SLUICE_ABI_VERSION 4
 
 /* Packet marks: two bits that kube-proxy (0xc000), Cilium (0x0f00), the AWS CNI (0x80), Tailscale (0xff0000) and
  * Calico's default (0xffff0000) leave alone. A pod cannot set them: its veth scrubs marks, and from_pod clears them. */
@@ -26,7 +26,7 @@
 enum {
   SLUICE_POD_ADDRESSES = 8, /* of one pod interface */
   SLUICE_MAX_PODS = 4096,   /* pod interfaces of one node */
-  SLUICE_MAX_UPLINKS = 64,
+  SLUICE_MAX_LINKS = 4096,  /* interfaces of the node that are no pod's */
   SLUICE_MAX_INTERNALS = 16384,
   SLUICE_MAX_PORTS = 131072, /* both generations */
   SLUICE_MAX_DESTINATIONS = 262144,
@@ -134,6 +134,10 @@ struct sluice_pod {
   struct sluice_address addresses[SLUICE_POD_ADDRESSES];
 };
 SLUICE_ASSERT_SIZE(struct sluice_pod, 8 + 16 * SLUICE_POD_ADDRESSES);
+
+/* links: the node's interfaces that are no pod's, by ifindex. What an interface brings that stands in neither map is
+ * believed nothing: it may be the one of a pod that nobody looked at yet. */
+enum { SLUICE_LINK_OTHER = 1, SLUICE_LINK_UPLINK = 2 };
 
 /* configs[0] */
 enum {

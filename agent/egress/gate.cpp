@@ -44,11 +44,11 @@ std::uint64_t nanoseconds(std::chrono::milliseconds time) {
 }  // namespace
 
 Gate::Gate(const Node& node, serving::Worker& worker, kernel::Flows& flows, net::Injector injector,
-           std::function<void()> gateway_failed)
+           std::function<void()> gateway_ejected)
     : desk_{node, flows, injector_, Turn(flows, node.recorder), {}, {}, nullptr, nullptr},
       worker_(worker),
       injector_(std::move(injector)),
-      gateway_failed_(std::move(gateway_failed)),
+      probe_(worker.context(), node.gateways, node.settings.limits.connect_timeout, std::move(gateway_ejected)),
       clock_(worker.context()) {
   take_over();
   readable_.emplace(worker.context(), flows.upcalls_fd(), [this] { read(); });
@@ -185,15 +185,10 @@ void Gate::handle(const kernel::Upcall& upcall) {
   }
 }
 
-void Gate::note_failure(const kernel::Flow& flow) {
-  desk_.node.gateways.failed(gateway_index(flow.gateway_number), flow.gateway, monotonic_ns());
-  gateway_failed_();
-}
-
 void Gate::handle_refused(const kernel::Upcall& upcall) {
   auto* call = find_call(upcall);
   if (call == nullptr) return;
-  note_failure(upcall.flow);
+  probe_.suspect(gateway_index(upcall.flow.gateway_number), upcall.flow.gateway);
   call->dial_next("connection refused");
 }
 
@@ -212,7 +207,7 @@ void Gate::handle_late(const kernel::Upcall& upcall) {
   switch (seen.state) {
     case kernel::FlowState::opening:
       if (monotonic_ns() - call->dialled_ns() < nanoseconds(limits.connect_timeout)) return;
-      note_failure(seen);
+      probe_.suspect(gateway_index(seen.gateway_number), seen.gateway);
       return call->dial_next("connection timed out");
     case kernel::FlowState::held:
       return call->time_out();
