@@ -55,6 +55,7 @@ ClientConnection::ClientConnection(Desk& desk, std::shared_ptr<const Plan> plan,
       peer_text_(peer_.address.to_string()),
       id_(desk.house().recorder.next_id()),
       started_ns_(monotonic_ns()),
+      moved_ns_(started_ns_),
       stage_(listener.kind == IngressListener::Kind::tls ? Stage::hello : Stage::open) {}
 
 ClientConnection::~ClientConnection() = default;
@@ -138,7 +139,7 @@ bool ClientConnection::begin_tls(const wire::ClientHello& hello) {
     return false;
   }
   auto socket = channel_->take_socket();
-  if (server_->content == IngressServer::Content::passthrough) {
+  if (server_->content != IngressServer::Content::http) {
     pass_on(std::move(socket));
     return false;
   }
@@ -182,11 +183,6 @@ bool ClientConnection::shake_hands() {
       break;
   }
   stage_ = Stage::open;
-  if (server_->content == IngressServer::Content::tcp) {
-    record_refusal(Reason::protocol_not_allowed, "TLS that ends before a TCP service is not relayed");
-    end("overloaded");
-    return false;
-  }
   begin_codec(tls.alpn());
   on_request_ended();
   return true;
@@ -266,6 +262,9 @@ void ClientConnection::on_timeout() {
   if (stage_ == Stage::lingering) return end("finished");
   const auto progress = received_ + sent_;
   const bool moved = std::exchange(seen_progress_, progress) != progress;
+  const auto now_ns = monotonic_ns();
+  if (moved) moved_ns_ = now_ns;
+  const auto& limits = desk_.settings().limits;
   if (stage_ == Stage::finishing) {
     if (!moved) return end("idle");
   } else if (!codec_ || codec_->is_idle()) {
@@ -274,6 +273,8 @@ void ClientConnection::on_timeout() {
   } else if (in_head_) {
     return end("timeout");
   } else if (!moved && (channel_->queued() > 0 || codec_->awaits_client())) {
+    return end("idle");
+  } else if (std::chrono::nanoseconds(now_ns - moved_ns_) > limits.idle_timeout) {
     return end("idle");
   }
   arm(desk_.timeouts(), desk_.settings().ingress.stall_timeout);

@@ -101,6 +101,7 @@ class ClientConnection final : public Guest,
   const std::string peer_text_;  // the address alone
   std::string id_;
   std::uint64_t started_ns_;
+  std::uint64_t moved_ns_;  // when a look last found that bytes had passed
   std::uint64_t received_ = 0;
   std::uint64_t seen_progress_ = 0;
   std::uint64_t sent_ = 0;

@@ -38,15 +38,31 @@ void Place::forget(const Http1Client& connection) {
   std::erase(resting, &connection);
 }
 
-void Place::note(bool good, const Desk& desk) {
-  if (good) {
-    failures = 0;
+bool Cluster::is_failure(unsigned status) const {
+  const bool gateway_error = status == 0 || (status >= 502 && status <= 504);
+  const auto& outliers = target_.policy.outliers;
+  if (outliers && outliers->consecutive_gateway_errors == 0) return gateway_error || status >= 500;
+  return gateway_error;
+}
+
+void Cluster::note(Place& place, unsigned status) {
+  if (!is_failure(status)) {
+    place.failures = place.ejections = 0;
     return;
   }
-  const auto& settings = desk.settings().ingress;
-  if (++failures < settings.outlier_failures) return;
-  failures = 0;
-  ejected_until_ns = monotonic_ns() + to_ns(settings.outlier_ejection);
+  const auto& settings = desk_.settings().ingress;
+  auto limit = settings.outlier_failures;
+  auto ejection = settings.outlier_ejection;
+  if (const auto& outliers = target_.policy.outliers) {
+    const auto gateway_errors = outliers->consecutive_gateway_errors;
+    limit = gateway_errors > 0 ? gateway_errors : outliers->consecutive_5xx;
+    ejection = net::Milliseconds(outliers->base_ejection_ms);
+  }
+  if (limit == 0 || ++place.failures < limit) return;
+  place.failures = 0;
+  // Who is left out again and again is so for longer.
+  ejection *= std::min(++place.ejections, 10U);
+  place.ejected_until_ns = monotonic_ns() + to_ns(ejection);
 }
 
 Cluster::~Cluster() {
@@ -144,10 +160,12 @@ std::shared_ptr<Place> Cluster::choose(std::span<const Place* const> tried) {
   const auto is_open = [&](const Place& place) {
     return std::find(tried.begin(), tried.end(), &place) == tried.end() && place.ejected_until_ns <= now;
   };
-  // Of the next two by turns, the one with fewer requests.
+  const auto balancing = target_.policy.balancing.value_or(Balancing::least_request);
+  const std::size_t looks = balancing == Balancing::least_request ? 2 : 1;
+  if (balancing == Balancing::random) next_ = desk_.pick() % std::max<std::size_t>(places_.size(), 1);
   std::shared_ptr<Place> best;
   std::size_t seen = 0;
-  for (std::size_t step = 0; step < places_.size() && seen < 2; ++step) {
+  for (std::size_t step = 0; step < places_.size() && seen < looks; ++step) {
     const auto& place = places_[(next_ + step) % places_.size()];
     if (!is_open(*place)) continue;
     ++seen;

@@ -32,16 +32,14 @@ struct Place {
   // Keeps a connection that rests; false: there are enough.
   bool keep(Http1Client& connection);
   void forget(const Http1Client& connection);
-  // What was learnt of a request: did the endpoint answer, and not with a failure of its own?
-  void note(bool good, const Desk& desk);
-
   const Endpoint address;
   const std::string address_text;
   std::vector<Http1Client*> resting;  // the last one was used last
   Http2Client* shared = nullptr;      // takes new requests; null: none
   std::size_t connections = 0;
   std::size_t requests = 0;  // under way
-  std::uint32_t failures = 0;  // in a row
+  std::uint32_t failures = 0;   // in a row
+  std::uint32_t ejections = 0;  // since it answered last
   std::uint64_t ejected_until_ns = 0;
   bool gone = false;  // the destination has it no more
 };
@@ -85,7 +83,10 @@ class Cluster : public std::enable_shared_from_this<Cluster> {
   bool is_ready(Waiter& waiter);
   const std::string& problem() const { return problem_; }
 
-  // An endpoint for a request, by turns and the fewer requests; none of `tried` where there is another one. One that is
+  // What was learnt of a request to one of its endpoints: the status of the answer; 0: there was none.
+  void note(Place& place, unsigned status);
+
+  // An endpoint for a request, as the policy says: of two by turns the one with fewer requests, by turns, or any; none of `tried` where there is another one. One that is
   // left out only where all are. Null: there is none.
   std::shared_ptr<Place> choose(std::span<const Place* const> tried);
   // A stream for one request, on a connection that is kept or dialled for it. Null, with `problem` said: the
@@ -93,6 +94,7 @@ class Cluster : public std::enable_shared_from_this<Cluster> {
   ServerStream* open(const std::shared_ptr<Place>& place, AnswerTaker& taker, std::string& problem);
 
  private:
+  bool is_failure(unsigned status) const;
   // Endpoints that are there no more: connections that rest end, the others with their requests.
   static void retire(Place& place);
   void refresh();

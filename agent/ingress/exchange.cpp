@@ -272,12 +272,12 @@ void Exchange::forward() {
     return respond(503, "no_destination", fmt::format("no service {} with that port or subset", destination_->host));
   }
   resendable_ = retries().attempts > 0 || request_.is_idempotent();
-  prepare_outgoing(*destination_);
+  if (!prepare_outgoing(*destination_)) return respond(400, "bad_path", "rewritten, the path has several readings");
   if (const auto limit = rule.timeout_ms.value_or(0); limit > 0) overall_.set(limit, &Exchange::on_timeout);
   if (cluster_->is_ready(*this)) try_place();
 }
 
-void Exchange::prepare_outgoing(const Destination& destination) {
+bool Exchange::prepare_outgoing(const Destination& destination) {
   const bool plain = route_.actions->is_plain();
   outgoing_.method = request_.method;
   outgoing_.scheme = request_.scheme();
@@ -287,7 +287,9 @@ void Exchange::prepare_outgoing(const Destination& destination) {
   outgoing_.trailers = request_.hop.trailers;
   outgoing_.ends = request_.ends;
   if (route_.rule->rewrite) {
-    outgoing_.target = arena_.keep(route_.actions->rewrite_target(facts(), route_.match));
+    const auto target = route_.actions->rewrite_target(facts(), route_.match);
+    if (!target) return false;
+    outgoing_.target = arena_.keep(*target);
   } else if (path_.data() == request_.target.data()) {
     outgoing_.target = request_.target;
   } else {
@@ -323,6 +325,7 @@ void Exchange::prepare_outgoing(const Destination& destination) {
     to_views(altered_, outgoing_fields_);
   }
   outgoing_.fields = &outgoing_fields_;
+  return true;
 }
 
 void Exchange::on_endpoints() {
@@ -393,7 +396,7 @@ void Exchange::on_interim(unsigned status, const Fields& fields) {
 
 void Exchange::on_answer(const Answer& answer) {
   step_.stop();
-  place_->note(answer.status < 502 || answer.status > 504, desk_);
+  cluster_->note(*place_, answer.status);
   if (may_retry(answer)) {
     drop_server();
     return retry();
@@ -433,7 +436,7 @@ void Exchange::on_answer_end(const Fields& trailers) {
 void Exchange::on_failure(const Failure& failure) {
   step_.stop();
   const bool stale = failure.kind == Failure::Kind::stale;
-  if (!stale) place_->note(false, desk_);
+  if (!stale) cluster_->note(*place_, 0);
   drop_server();
   if (status_ != 0) {
     detail_ = failure.detail;
@@ -477,7 +480,7 @@ void Exchange::retry() {
 }
 
 void Exchange::on_try_timeout() {
-  place_->note(false, desk_);
+  cluster_->note(*place_, 0);
   drop_server();
   if (status_ == 0 && may_retry(HttpRetries::server_error | HttpRetries::reset | HttpRetries::gateway_error)) {
     return retry();
@@ -486,7 +489,7 @@ void Exchange::on_try_timeout() {
 }
 
 void Exchange::on_timeout() {
-  if (place_) place_->note(false, desk_);
+  if (place_) cluster_->note(*place_, 0);
   respond(504, "upstream_timeout", "no whole answer within the route's timeout");
 }
 

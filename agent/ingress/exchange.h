@@ -67,8 +67,8 @@ class Exchange final : public RequestTaker, private AnswerTaker, private Cluster
   bool answer_preflight();
   void inject_fault();
   void forward();
-  void prepare_outgoing(const Destination& destination);
-  void alter_fields(const Destination& destination);
+  // False: what its rule makes of the request cannot be sent.
+  bool prepare_outgoing(const Destination& destination);
   void try_place();
   void on_endpoints() override;
   void send_request();

@@ -13,6 +13,10 @@ constexpr net::Milliseconds rest_limit{60000};
 
 }  // namespace
 
+Http1Client::~Http1Client() {
+  place_->forget(*this);
+}
+
 void Http1Client::serve(AnswerTaker& taker) {
   taker_ = &taker;
   request_ended_ = answer_begun_ = head_taken_ = answer_ended_ = false;

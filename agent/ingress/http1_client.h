@@ -16,6 +16,7 @@ class Http1Client final : public ServerConnection, public ServerStream {
  public:
   Http1Client(Desk& desk, std::shared_ptr<Place> place, std::unique_ptr<net::Channel> channel)
       : ServerConnection(desk, std::move(place), std::move(channel)) {}
+  ~Http1Client() override;
 
   // Who is told of what comes next; before send_request().
   void serve(AnswerTaker& taker);

@@ -30,7 +30,6 @@ Http1Server::~Http1Server() = default;
 
 bool Http1Server::wants_input() const {
   if (connection_.is_over() || paused_) return false;
-  if (raw_) return true;
   return exchange_ != nullptr ? !request_ended_ : !closes_;
 }
 
@@ -196,7 +195,7 @@ void Http1Server::on_room() {
 void Http1Server::on_peer_end() {
   // What may still be wanted of it is read in its time. Otherwise one look tells whether the client is gone, or has
   // only sent all it had to send.
-  if (exchange_ == nullptr || wants_input() || paused_ || !kept_.empty()) return;
+  if (exchange_ == nullptr || raw_ || wants_input() || paused_ || !kept_.empty()) return;
   const auto buffer = connection_.channel().buffers().reading();
   std::size_t size = 0;
   switch (connection_.channel().read(buffer, size)) {

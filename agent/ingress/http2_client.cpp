@@ -235,7 +235,9 @@ Http2Client::Http2Client(Desk& desk, std::shared_ptr<Place> place, std::unique_p
   ::nghttp2_session_set_local_window_size(made, NGHTTP2_FLAG_NONE, 0, connection_window_bytes);
 }
 
-Http2Client::~Http2Client() = default;
+Http2Client::~Http2Client() {
+  if (place_->shared == this) place_->shared = nullptr;
+}
 
 bool Http2Client::has_room() const {
   if (retiring_ || is_over() || ::nghttp2_session_check_request_allowed(session_.get()) == 0) return false;

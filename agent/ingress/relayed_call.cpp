@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "ingress/desk.h"
+#include "tls/stream.h"
 
 namespace sluice::ingress {
 namespace {
@@ -44,7 +45,24 @@ net::Task<void> RelayedCall::serve() {
   auto limit = admit();
   if (limit.empty()) limit = claim(record_.source->address);
   if (!limit.empty()) co_return co_await refuse(sniffed, Reason::overloaded, limit);
+  auto refusal = co_await end_tls();
+  if (refusal) co_return co_await refuse(Sniffed::none, refusal->reason, refusal->detail);
   co_await serve_unread(sniffed);
+}
+
+// Where it ends here.
+net::Task<std::optional<Refusal>> RelayedCall::end_tls() {
+  const auto& context = plan_->contexts[server_.number];
+  if (!context) co_return std::nullopt;
+  net::Socket socket(client_->socket().get_executor());
+  std::swap(socket, client_->socket());
+  auto begun = co_await tls::accept(*context, std::move(socket), limits_.first_bytes_timeout);
+  if (const auto* error = std::get_if<tls::HandshakeError>(&begun)) {
+    co_return Refusal{Reason::hello_malformed, error->message};
+  }
+  client_ = std::get<std::unique_ptr<tls::TlsStream>>(std::move(begun));
+  if (was_cut()) co_return Refusal{Reason::draining, "ended during its TLS handshake"};
+  co_return std::nullopt;
 }
 
 std::optional<Refusal> RelayedCall::decide(Sniffed) {

@@ -1,4 +1,5 @@
-// A connection that is relayed as it is: TLS that is passed through by its SNI, or what a TCP server takes.
+// A connection that is relayed: TLS that is passed through by its SNI, or what a TCP server takes, plain or in TLS that
+// ends here.
 #pragma once
 
 #include <memory>
@@ -25,6 +26,7 @@ class RelayedCall final : public serving::Call {
   bool still_allowed(const Snapshot& snapshot) const override;
 
  private:
+  net::Task<std::optional<serving::Refusal>> end_tls();
   std::optional<serving::Refusal> decide(Sniffed sniffed) override;
   net::Task<std::optional<serving::Refusal>> connect() override;
   std::optional<std::string> find_way(const Snapshot&, const sluice::Request&, const Verdict&) const override { return way_; }

@@ -235,7 +235,7 @@ bool Socket::listen(Listener& listener) {
 void Socket::stop_listening() {
   state_->listener = nullptr;
   // What the listener was told may be unread.
-  state_->reading.ready = true;
+  state_->reading.ready = state_->reading.told = true;
 }
 
 bool Socket::listen_writable() {

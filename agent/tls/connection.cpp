@@ -43,7 +43,11 @@ std::optional<std::string> Connection::prepare_client(const ConnectOptions& opti
                             static_cast<unsigned>(protocols.size())) != 0) {
     return "the protocols cannot be offered";
   }
-  home = {&loaded->sessions, bio.socket.peer().to_string() + name};
+  // A connection that is still to be dialled has no other end yet that the kernel would name.
+  auto peer = bio.socket.peer();
+  boost::system::error_code error;
+  if (peer.port == 0) peer = net::to_endpoint(bio.socket.remote_endpoint(error));
+  home = {&loaded->sessions, peer.to_string() + name};
   SessionCache::attach(ssl.get(), home);
   if (const auto session = loaded->sessions.take(home.peer)) ::SSL_set_session(ssl.get(), session.get());
   return std::nullopt;
