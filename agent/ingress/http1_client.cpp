@@ -167,6 +167,7 @@ bool Http1Client::take_head(ByteSpan& bytes) {
   }
   head_taken_ = true;
   raw_ = head->status == 101;
+  if (raw_) request_ended_ = false;
   keeps_alive_ = head->keep_alive && !raw_;
   until_close_ = head->framing.kind == wire::Framing::Kind::until_close;
   const bool ends = !raw_ && (head->framing.kind == wire::Framing::Kind::none ||
