@@ -11,7 +11,7 @@
 #endif
 
 /* Goes up with every change of a map's key, value or meaning. Pinned in the config map. */
-#define SLUICE_ABI_VERSION 3
+#define SLUICE_ABI_VERSION 4
 
 /* Packet marks: two bits that kube-proxy (0xc000), Cilium (0x0f00), the AWS CNI (0x80), Tailscale (0xff0000) and
  * Calico's default (0xffff0000) leave alone. A pod cannot set them: its veth scrubs marks, and from_pod clears them. */
@@ -26,7 +26,7 @@
 enum {
   SLUICE_POD_ADDRESSES = 8, /* of one pod interface */
   SLUICE_MAX_PODS = 4096,   /* pod interfaces of one node */
-  SLUICE_MAX_UPLINKS = 64,
+  SLUICE_MAX_LINKS = 4096,  /* interfaces of the node that are no pod's */
   SLUICE_MAX_INTERNALS = 16384,
   SLUICE_MAX_PORTS = 131072, /* both generations */
   SLUICE_MAX_DESTINATIONS = 262144,
@@ -46,7 +46,8 @@ enum {
   SLUICE_MAX_GATEWAYS = 4096,    /* sets of addresses */
   SLUICE_GATEWAY_ADDRESSES = 16, /* of one set */
   SLUICE_MAX_UNDECIDED = 4096,   /* flows of one pod interface that nobody judged yet */
-  SLUICE_MAX_LINGERING = 32768,  /* entries of one pod interface beyond its live flows */
+  SLUICE_MAX_LINGERING = 32768,  /* entries of one pod interface beyond its live flows, */
+  SLUICE_FEW_LINGERING = 2048,   /* and while more than half of all are taken */
   SLUICE_VERDICTS = 256,         /* that are carried out at once */
   SLUICE_UPCALL_BYTES = 4 * 1024 * 1024,
   SLUICE_ENDING_BYTES = 1024 * 1024,
@@ -135,6 +136,10 @@ struct sluice_pod {
 };
 SLUICE_ASSERT_SIZE(struct sluice_pod, 8 + 16 * SLUICE_POD_ADDRESSES);
 
+/* links: the node's interfaces that are no pod's, by ifindex. What an interface brings that stands in neither map is
+ * believed nothing: it may be the one of a pod that nobody looked at yet. */
+enum { SLUICE_LINK_OTHER = 1, SLUICE_LINK_UPLINK = 2 };
+
 /* configs[0] */
 enum {
   SLUICE_INBOUND_REPLIES = 1,
@@ -198,7 +203,7 @@ enum sluice_flow_end {
   SLUICE_END_FINISHED,
   SLUICE_END_CLIENT_RESET,
   SLUICE_END_UPSTREAM_RESET,
-  SLUICE_END_REPLACED, /* the pod began another connection on the same ports: of entries in ends */
+  SLUICE_END_REPLACED, /* the pod began another connection on the same ports */
   SLUICE_END_CUT,      /* nobody was there to judge it */
 };
 enum {
@@ -213,6 +218,8 @@ enum {
   SLUICE_FLOW_SHOWN = 256,    /* some packet of it, to the agent */
   SLUICE_FLOW_RECORDED = 512, /* denied, and its record is written */
   SLUICE_FLOW_WAS_ALLOWED = 1024,
+  SLUICE_FLOW_REOPENING = 2048,   /* another address is being chosen: one does that at a time */
+  SLUICE_FLOW_RESET_AGAIN = 4096, /* ended by the pod, at a number at which the gateway may have ignored that */
 };
 enum { SLUICE_SNIFFED_TLS = 1 };
 struct sluice_flow {
@@ -278,8 +285,8 @@ SLUICE_ASSERT_SIZE(struct sluice_host, 256);
 /* loads: what one pod interface has in flows; by SLUICE_NODE, what all have. */
 enum { SLUICE_NODE = 0 };
 struct sluice_load {
-  __u32 entries; /* of an interface */
-  __u32 live;    /* of them: neither denied nor ended */
+  __u32 entries;
+  __u32 live; /* of them: neither denied nor ended */
   __u32 undecided;
   __u32 zero;
   __u64 shown_ns;  /* virtual time of the next upcall, of an interface */

@@ -15,7 +15,8 @@ SLUICE_INLINE bool is_internal(const struct sluice_address* address) {
 }
 
 SLUICE_INLINE bool is_uplink(__u32 ifindex) {
-  return bpf_map_lookup_elem(&uplinks, &ifindex) != 0;
+  const __u8* kind = bpf_map_lookup_elem(&links, &ifindex);
+  return kind && *kind == SLUICE_LINK_UPLINK;
 }
 
 SLUICE_INLINE bool is_released(void) {

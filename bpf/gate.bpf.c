@@ -75,12 +75,13 @@ int from_pod(struct __sk_buff* skb) {
   }
 }
 
-/* A pod that sends with an address that is not its own, which only mode audit lets pass. */
+/* From a pod with an address that is not its own, which mode audit lets pass, or from an interface that nobody looked
+ * at yet. */
 SLUICE_INLINE bool is_forged(const struct __sk_buff* skb, const struct sluice_packet* packet) {
   const __u32 from = skb->ingress_ifindex;
   if (from == 0) return false;
   const struct sluice_pod* pod = bpf_map_lookup_elem(&pods, &from);
-  return pod && !owns_source(pod, packet);
+  return pod ? !owns_source(pod, packet) : bpf_map_lookup_elem(&links, &from) == 0;
 }
 
 /* Only what an uplink brought from outside opens a way back; a neighbouring pod cannot. */
@@ -136,7 +137,7 @@ int to_pod(struct __sk_buff* skb) {
     if (back) {
       key = back->tuple;
       struct sluice_flow* flow = bpf_map_lookup_elem(&flows, &key);
-      if (!flow || sluice_id_of(flow->state) != back->flow_id) return TC_ACT_SHOT;
+      if (!flow || flow->ifindex != skb->ifindex || sluice_id_of(flow->state) != back->flow_id) return TC_ACT_SHOT;
       return flow_to_pod(skb, &packet, &key, flow);
     }
     if (is_stray(&packet)) return TC_ACT_SHOT;

@@ -19,7 +19,7 @@
 SLUICE_MAP(BPF_MAP_TYPE_ARRAY, configs, __u32, struct sluice_config, 1, 0);
 SLUICE_MAP(BPF_MAP_TYPE_ARRAY, heartbeats, __u32, __u64, 1, 0);
 SLUICE_MAP(BPF_MAP_TYPE_HASH, pods, __u32, struct sluice_pod, SLUICE_MAX_PODS, BPF_F_NO_PREALLOC);
-SLUICE_MAP(BPF_MAP_TYPE_HASH, uplinks, __u32, __u8, SLUICE_MAX_UPLINKS, BPF_F_NO_PREALLOC);
+SLUICE_MAP(BPF_MAP_TYPE_HASH, links, __u32, __u8, SLUICE_MAX_LINKS, BPF_F_NO_PREALLOC);
 SLUICE_MAP(BPF_MAP_TYPE_LPM_TRIE, internals, struct sluice_internal_key, __u8, SLUICE_MAX_INTERNALS, BPF_F_NO_PREALLOC);
 SLUICE_MAP(BPF_MAP_TYPE_HASH, ports, struct sluice_port_key, struct sluice_port, SLUICE_MAX_PORTS, BPF_F_NO_PREALLOC);
 SLUICE_MAP(BPF_MAP_TYPE_LPM_TRIE, destinations, struct sluice_destination_key, __u8, SLUICE_MAX_DESTINATIONS,

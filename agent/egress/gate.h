@@ -20,6 +20,7 @@
 #include "egress/cut.h"
 #include "egress/gate_desk.h"
 #include "egress/gated_call.h"
+#include "egress/gateway_probe.h"
 #include "egress/node.h"
 #include "identity/pod.h"
 #include "kernel/flows.h"
@@ -33,10 +34,10 @@ namespace sluice::egress {
 // Belongs to the worker's thread, but for what says otherwise.
 class Gate {
  public:
-  // On `worker`, which is not started yet. Reads upcalls from its first turn on. `gateway_failed` is called on the
-  // worker's thread when an address did not answer.
+  // On `worker`, which is not started yet. Reads upcalls from its first turn on. `gateway_ejected` is called on
+  // the worker's thread when calls are not to go to some address any more.
   Gate(const Node& node, serving::Worker& worker, kernel::Flows& flows, net::Injector injector,
-       std::function<void()> gateway_failed);
+       std::function<void()> gateway_ejected);
 
   // From any thread.
   void set_pods(std::shared_ptr<const identity::PodTable> pods);
@@ -73,7 +74,6 @@ class Gate {
   void recheck();
   void cut_orphans(const Places& gone);
   bool is_still_allowed(const kernel::Flow& flow) const;
-  void note_failure(const kernel::Flow& flow);
   void take_over();
   void forget_hosts();
 
@@ -85,7 +85,7 @@ class Gate {
   GateDesk desk_;
   serving::Worker& worker_;
   net::Injector injector_;
-  std::function<void()> gateway_failed_;
+  GatewayProbe probe_;
   boost::asio::steady_timer clock_;
   bool slow_ = false;  // clock_ is
   std::optional<serving::FdWatch> readable_;
@@ -94,6 +94,7 @@ class Gate {
   bool serving_ = false;
   std::unordered_map<std::uint64_t, std::unique_ptr<GatedCall>> calls_;
   std::vector<std::uint64_t> handled_;       // flows of this turn
+  std::vector<std::uint64_t> asked_;         // of them: to be judged in the next turn
   std::unordered_set<std::uint64_t> ended_;  // of them: their last record is to be written
   Places places_;                            // of pods
   std::uint64_t busy_ns_ = 0;                // when the last upcall came

@@ -68,18 +68,20 @@ void GatewayPool::succeeded(std::size_t gateway, std::size_t address) {
   if (state.ejected_until_ns.load(std::memory_order_relaxed) != 0) state.ejected_until_ns.store(0);
 }
 
-void GatewayPool::failed(std::size_t gateway, std::size_t address, std::uint64_t now_ns) {
+bool GatewayPool::failed(std::size_t gateway, std::size_t address, std::uint64_t now_ns) {
   auto& state = *gateways_[gateway][address];
-  if (state.failures.fetch_add(1, std::memory_order_relaxed) + 1 < settings_.health.failures) return;
+  if (state.failures.fetch_add(1, std::memory_order_relaxed) + 1 < settings_.health.failures) return false;
   state.ejected_until_ns.store(now_ns + nanoseconds(settings_.health.ejection));
+  return true;
 }
 
 void GatewayPool::succeeded(std::size_t gateway, const Endpoint& endpoint) {
   if (const auto place = place_of(gateway, endpoint)) succeeded(gateway, *place);
 }
 
-void GatewayPool::failed(std::size_t gateway, const Endpoint& endpoint, std::uint64_t now_ns) {
-  if (const auto place = place_of(gateway, endpoint)) failed(gateway, *place, now_ns);
+bool GatewayPool::failed(std::size_t gateway, const Endpoint& endpoint, std::uint64_t now_ns) {
+  const auto place = place_of(gateway, endpoint);
+  return place && failed(gateway, *place, now_ns);
 }
 
 std::optional<std::size_t> GatewayPool::place_of(std::size_t gateway, const Endpoint& endpoint) const {

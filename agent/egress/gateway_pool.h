@@ -26,13 +26,15 @@ class GatewayPool {
   // are none. Who goes there is not counted as the one that tries.
   std::vector<std::size_t> usable(std::size_t gateway, std::uint64_t now_ns) const;
 
-  // How a dial went. `egress.health.failures` in a row eject the address for `egress.health.ejection`.
+  // How a dial went. `egress.health.failures` in a row eject the address for `egress.health.ejection`: true, when it
+  // is.
   void succeeded(std::size_t gateway, std::size_t address);
-  void failed(std::size_t gateway, std::size_t address, std::uint64_t now_ns);
+  bool failed(std::size_t gateway, std::size_t address, std::uint64_t now_ns);
 
-  // The same for whoever knows where it was dialled only. What is no address of that gateway (any more) is ignored.
+  // The same for whoever knows where it was dialled only. What is no address of that gateway (any more) is ignored, and
+  // never ejected.
   void succeeded(std::size_t gateway, const Endpoint& endpoint);
-  void failed(std::size_t gateway, const Endpoint& endpoint, std::uint64_t now_ns);
+  bool failed(std::size_t gateway, const Endpoint& endpoint, std::uint64_t now_ns);
 
   // One line for each address that is left out now.
   std::vector<std::string> wrong(std::uint64_t now_ns) const;

@@ -26,6 +26,32 @@ std::string pod_failure(const std::string& interface) {
   return "pod of " + interface;
 }
 
+// nullopt: none, until the patterns tell which.
+std::optional<kernel::InterfaceRole> role_of(InterfaceKind kind) {
+  switch (kind) {
+    case InterfaceKind::pod:
+      return kernel::InterfaceRole::pod;
+    case InterfaceKind::uplink:
+      return kernel::InterfaceRole::uplink;
+    case InterfaceKind::other:
+      return kernel::InterfaceRole::other;
+    case InterfaceKind::both:
+      break;
+  }
+  return std::nullopt;
+}
+
+std::string_view name_of(InterfaceKind kind) {
+  switch (kind) {
+    case InterfaceKind::pod:
+      return "pod";
+    case InterfaceKind::uplink:
+      return "uplink";
+    default:
+      return "other";
+  }
+}
+
 bool is_same(const kernel::PodInterface& a, const kernel::PodInterface& b) {
   return a.addresses == b.addresses && a.audit == b.audit;
 }
@@ -131,8 +157,7 @@ void Interfaces::remove(unsigned ifindex) {
   const auto name = found->second.name;
   interfaces_.erase(found);
   failures_.erase(pod_failure(name));
-  if (!ours) return;
-  spdlog::info("interface {} ({}) is gone", name, ifindex);
+  if (ours) spdlog::info("interface {} ({}) is gone", name, ifindex);
   if (const auto done = kernel_.forget(ifindex); !done) spdlog::warn("{}: {}", name, done.error().message());
 }
 
@@ -140,7 +165,8 @@ void Interfaces::attach(unsigned ifindex, Interface& interface) {
   Status done = Done{};
   switch (interface.kind) {
     case InterfaceKind::other:
-      return;
+      done = kernel_.note_other(ifindex, interface.name);
+      break;
     case InterfaceKind::both:
       interface.failure = fmt::format(
           "interface {} matches interception.pod_interfaces and interception.uplinks: nothing is attached to it until "
@@ -154,9 +180,10 @@ void Interfaces::attach(unsigned ifindex, Interface& interface) {
       done = kernel_.attach_uplink(ifindex, interface.name);
       break;
   }
-  const auto kind = interface.kind == InterfaceKind::pod ? "pod" : "uplink";
+  const auto kind = name_of(interface.kind);
   if (done) {
-    spdlog::info("{} interface {} ({}) attached", kind, interface.name, ifindex);
+    const auto level = interface.kind == InterfaceKind::other ? spdlog::level::debug : spdlog::level::info;
+    spdlog::log(level, "{} interface {} ({}) attached", kind, interface.name, ifindex);
     interface.failure.reset();
   } else {
     if (!interface.failure) spdlog::error("{} interface {}: {}", kind, interface.name, done.error().message());
@@ -169,8 +196,7 @@ void Interfaces::forget_strangers() {
   if (!watch_) return;
   for (const auto& attached : kernel_.attached()) {
     const auto found = interfaces_.find(attached.ifindex);
-    const auto kind = attached.uplink ? InterfaceKind::uplink : InterfaceKind::pod;
-    if (found != interfaces_.end() && found->second.kind == kind) continue;
+    if (found != interfaces_.end() && role_of(found->second.kind) == attached.role) continue;
     spdlog::info("interface {} ({}) is not ours any more", attached.name, attached.ifindex);
     if (const auto done = kernel_.forget(attached.ifindex); !done) spdlog::warn("{}", done.error().message());
   }
@@ -292,8 +318,8 @@ std::vector<serving::InterfaceView> Interfaces::views() const {
     const bool ours = interface.kind == InterfaceKind::pod || interface.kind == InterfaceKind::uplink;
     if (!ours || interface.failure) continue;
     const auto* pod = pods_->by_interface(ifindex);
-    views.push_back({interface.name, ifindex, interface.kind == InterfaceKind::pod ? "pod" : "uplink",
-                     pod ? pod->full_name() : std::string()});
+    views.push_back(
+        {interface.name, ifindex, std::string(name_of(interface.kind)), pod ? pod->full_name() : std::string()});
   }
   return views;
 }

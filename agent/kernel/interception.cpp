@@ -142,6 +142,10 @@ Status Interception::forget(unsigned ifindex) {
   return state_->interfaces.forget(ifindex);
 }
 
+Status Interception::note_other(unsigned ifindex, const std::string& name) {
+  return state_->interfaces.note_other(ifindex, name);
+}
+
 std::vector<AttachedInterface> Interception::attached() const {
   return state_->interfaces.attached();
 }

@@ -76,10 +76,12 @@ struct PortEntry {
   std::uint32_t gateway = 0;
 };
 
+enum class InterfaceRole : std::uint8_t { pod, uplink, other };
+
 struct AttachedInterface {
   unsigned ifindex = 0;
   std::string name;
-  bool uplink = false;
+  InterfaceRole role = InterfaceRole::other;
 };
 
 // One owner calls it; only beat() and take_owner() may be called from any thread.
@@ -95,6 +97,9 @@ class Interception {
   // it got last. One that is replaced by another of the same number starts without what set_pod() said of the old one.
   Status attach_pod(unsigned ifindex, const std::string& name);
   Status attach_uplink(unsigned ifindex, const std::string& name);
+  // One of the node's own, that is no pod's: what it brings may be a gateway's. Nothing is attached to it. Of an
+  // interface that was given no role at all nothing is believed.
+  Status note_other(unsigned ifindex, const std::string& name);
   // Detaches, and removes what is known of the interface, which may be gone already. Its counts can still be taken.
   Status forget(unsigned ifindex);
   // Those of a predecessor included, by their present names, until they are forgotten.

@@ -51,9 +51,14 @@ Status Interfaces::take_over() {
     if (attached_.contains(ifindex)) continue;
     if (auto done = clear_entries(ifindex); !done) return done;
   }
-  for (const auto ifindex : tables_.uplinks.keys()) {
+  for (const auto ifindex : tables_.links.keys()) {
     if (attached_.contains(ifindex)) continue;
-    if (auto done = clear_entries(ifindex); !done) return done;
+    const auto name = name_of(ifindex);
+    if (tables_.links.find(ifindex) == SLUICE_LINK_OTHER && !name.empty()) {
+      attached_[ifindex] = {ifindex, name, InterfaceRole::other};
+    } else if (auto done = clear_entries(ifindex); !done) {
+      return done;
+    }
   }
   return Done{};
 }
@@ -64,7 +69,8 @@ Status Interfaces::take_over_link(const std::string& link) {
   const auto alive = is_attached(found->ifindex, found->program);
   if (!alive) return alive.error();
   if (!*alive) return links_.remove(link);
-  attached_[found->ifindex] = {found->ifindex, name_of(found->ifindex), found->program == uplink_guard};
+  const auto role = found->program == uplink_guard ? InterfaceRole::uplink : InterfaceRole::pod;
+  attached_[found->ifindex] = {found->ifindex, name_of(found->ifindex), role};
   return attach(found->ifindex, found->program);
 }
 
@@ -80,19 +86,29 @@ Status Interfaces::attach_pod(unsigned ifindex, const std::string& name) {
   if (auto done = attach(ifindex, from_pod); !done) return done.error().in(name);
   if (auto done = attach(ifindex, to_pod); !done) return done.error().in(name);
   if (auto done = remove_link(ifindex, uplink_guard); !done) return done.error().in(name);
-  if (auto done = tables_.uplinks.remove(ifindex); !done) return done.error().in(name);
-  attached_[ifindex] = {.ifindex = ifindex, .name = name, .uplink = false};
+  if (auto done = tables_.links.remove(ifindex); !done) return done.error().in(name);
+  attached_[ifindex] = {ifindex, name, InterfaceRole::pod};
   return Done{};
 }
 
 Status Interfaces::attach_uplink(unsigned ifindex, const std::string& name) {
   if (auto done = attach(ifindex, uplink_guard); !done) return done.error().in(name);
-  if (auto done = tables_.uplinks.put(ifindex, 1); !done) return done.error().in(name);
+  if (auto done = tables_.links.put(ifindex, SLUICE_LINK_UPLINK); !done) return done.error().in(name);
   for (const char* program : {to_pod, from_pod}) {
     if (auto done = remove_link(ifindex, program); !done) return done.error().in(name);
   }
   if (auto done = tables_.pods.remove(ifindex); !done) return done.error().in(name);
-  attached_[ifindex] = {.ifindex = ifindex, .name = name, .uplink = true};
+  attached_[ifindex] = {ifindex, name, InterfaceRole::uplink};
+  return Done{};
+}
+
+Status Interfaces::note_other(unsigned ifindex, const std::string& name) {
+  for (const char* program : {to_pod, from_pod, uplink_guard}) {
+    if (auto done = remove_link(ifindex, program); !done) return done.error().in(name);
+  }
+  if (auto done = tables_.pods.remove(ifindex); !done) return done.error().in(name);
+  if (auto done = tables_.links.put(ifindex, SLUICE_LINK_OTHER); !done) return done.error().in(name);
+  attached_[ifindex] = {ifindex, name, InterfaceRole::other};
   return Done{};
 }
 
@@ -133,7 +149,7 @@ Result<bool> Interfaces::is_attached(unsigned ifindex, const char* program) cons
 
 Status Interfaces::clear_entries(unsigned ifindex) const {
   if (auto done = tables_.pods.remove(ifindex); !done) return done;
-  if (auto done = tables_.uplinks.remove(ifindex); !done) return done;
+  if (auto done = tables_.links.remove(ifindex); !done) return done;
   if (auto done = tables_.loads.remove(ifindex); !done) return done;
   return tables_.budgets.remove(ifindex);
 }

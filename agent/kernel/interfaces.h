@@ -1,5 +1,5 @@
 // Which programs run on which interfaces: the pinned links `links/<ifindex>-<program>`, and the maps `pods` and
-// `uplinks`.
+// `links`.
 #pragma once
 
 #include <map>
@@ -25,6 +25,7 @@ class Interfaces {
 
   Status attach_pod(unsigned ifindex, const std::string& name);
   Status attach_uplink(unsigned ifindex, const std::string& name);
+  Status note_other(unsigned ifindex, const std::string& name);
   Status forget(unsigned ifindex);
   std::vector<AttachedInterface> attached() const;
 

@@ -10,7 +10,7 @@ Tables::Tables(const gate_bpf& gate)
     : configs(gate.maps.configs),
       heartbeats(gate.maps.heartbeats),
       pods(gate.maps.pods),
-      uplinks(gate.maps.uplinks),
+      links(gate.maps.links),
       internals(gate.maps.internals),
       ports(gate.maps.ports),
       destinations(gate.maps.destinations),

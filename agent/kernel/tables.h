@@ -19,7 +19,7 @@ struct Tables {
   Table<std::uint32_t, sluice_config> configs;
   Table<std::uint32_t, std::uint64_t> heartbeats;
   Table<std::uint32_t, sluice_pod> pods;
-  Table<std::uint32_t, std::uint8_t> uplinks;
+  Table<std::uint32_t, std::uint8_t> links;
   Table<sluice_internal_key, std::uint8_t> internals;
   Table<sluice_port_key, sluice_port> ports;
   Table<sluice_destination_key, std::uint8_t> destinations;

@@ -65,7 +65,7 @@ TEST_F(Attach, a_pod_interface_gets_a_program_each_way) {
   expect_pod_hooks(1);
   ASSERT_THAT(kernel->attached(), SizeIs(1));
   EXPECT_EQ(kernel->attached()[0].name, "pod0");
-  EXPECT_FALSE(kernel->attached()[0].uplink);
+  EXPECT_EQ(kernel->attached()[0].role, kernel::InterfaceRole::pod);
 }
 
 TEST_F(Attach, an_uplink_gets_the_guard_only) {
@@ -73,8 +73,8 @@ TEST_F(Attach, an_uplink_gets_the_guard_only) {
   ASSERT_DONE(kernel->attach_uplink(pod_, "pod0"));
   EXPECT_THAT(programs_on(pod_, tcx_ingress), IsEmpty());
   EXPECT_THAT(programs_on(pod_, tcx_egress), SizeIs(1));
-  EXPECT_TRUE((lab_.map<std::uint32_t, std::uint8_t>("uplinks").find(pod_)));
-  EXPECT_TRUE(kernel->attached()[0].uplink);
+  EXPECT_TRUE((lab_.map<std::uint32_t, std::uint8_t>("links").find(pod_)));
+  EXPECT_EQ(kernel->attached()[0].role, kernel::InterfaceRole::uplink);
 }
 
 TEST_F(Attach, attaching_twice_changes_nothing) {
@@ -96,7 +96,7 @@ TEST_F(Attach, an_interface_has_the_role_it_got_last) {
   EXPECT_FALSE((lab_.map<std::uint32_t, sluice_pod>("pods").find(pod_)));
   ASSERT_DONE(kernel->attach_pod(pod_, "pod0"));
   EXPECT_THAT(names_in(lab_.bpffs() + "/links"), Not(Contains(std::to_string(pod_) + "-uplink_guard")));
-  EXPECT_FALSE((lab_.map<std::uint32_t, std::uint8_t>("uplinks").find(pod_)));
+  EXPECT_FALSE((lab_.map<std::uint32_t, std::uint8_t>("links").find(pod_)));
 }
 
 TEST_F(Attach, an_interface_that_does_not_exist_is_an_error_that_names_it) {
@@ -203,7 +203,32 @@ TEST_F(Attach, a_new_process_clears_away_interfaces_that_are_gone) {
   EXPECT_THAT(names_in(lab_.bpffs() + "/links"), ElementsAre("choose_listener"));
   EXPECT_THAT(kernel->attached(), IsEmpty());
   EXPECT_FALSE((lab_.map<std::uint32_t, sluice_pod>("pods").find(pod_)));
-  EXPECT_FALSE((lab_.map<std::uint32_t, std::uint8_t>("uplinks").find(uplink)));
+  EXPECT_FALSE((lab_.map<std::uint32_t, std::uint8_t>("links").find(uplink)));
+}
+
+TEST_F(Attach, an_interface_of_the_node_is_noted_until_it_is_gone_or_a_pods) {
+  add_veth("cni0", "cni1");
+  const auto bridge = ifindex("cni0");
+  const auto noted = [&] { return lab_.map<std::uint32_t, std::uint8_t>("links").find(bridge); };
+  auto kernel = lab_.open();
+  ASSERT_DONE(kernel->attach_uplink(bridge, "cni0"));
+  ASSERT_DONE(kernel->note_other(bridge, "cni0"));
+  EXPECT_THAT(programs_on(bridge, tcx_egress), IsEmpty());
+  EXPECT_EQ(noted(), SLUICE_LINK_OTHER);
+  kernel.reset();
+  kernel = lab_.open();
+  EXPECT_EQ(noted(), SLUICE_LINK_OTHER) << "to the next agent, too";
+  ASSERT_THAT(kernel->attached(), SizeIs(1));
+  EXPECT_EQ(kernel->attached()[0].role, kernel::InterfaceRole::other);
+  ASSERT_DONE(kernel->attach_pod(bridge, "cni0"));
+  EXPECT_FALSE(noted());
+  ASSERT_DONE(kernel->note_other(bridge, "cni0"));
+  EXPECT_THAT(programs_on(bridge, tcx_ingress), IsEmpty());
+  EXPECT_FALSE((lab_.map<std::uint32_t, sluice_pod>("pods").find(bridge)));
+  kernel.reset();
+  ip_command({"link", "delete", "cni0"});
+  kernel = lab_.open();
+  EXPECT_FALSE(noted());
 }
 
 TEST_F(Attach, an_interface_of_a_known_number_starts_unknown) {

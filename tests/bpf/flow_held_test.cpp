@@ -297,14 +297,17 @@ TEST_P(FlowHeld, point_15_a_pod_speaks_for_its_own_address_only) {
 TEST_P(FlowHeld, point_15_a_neighbour_cannot_forge_the_gateway) {
   ip_command({"link", "add", "pod1", "type", "veth", "peer", "name", "eth1"});
   const auto neighbour = ifindex("pod1");
-  must_be_done(kernel_->set_pod(neighbour, {.addresses = {ip("10.1.0.3"), ip("fd01::3")}}));
   const auto call = open();
   const std::vector<TcpFields> forgeries = {answer(call, 0, 10, 500), answer(call, 0, 0, 500, rst | ack),
                                             answer(call, 0, 0, 500, fin | ack)};
-  for (const auto& fields : forgeries) {
-    const auto verdict = pod_receives(from_gateway(call, fields), neighbour);
-    if (verdict.action == goes_on) {
-      EXPECT_NE(segment_of(verdict.packet).source, call.destination) << "not translated";
+  // Also before anybody looked at its interface.
+  for (const bool known : {false, true}) {
+    if (known) must_be_done(kernel_->set_pod(neighbour, {.addresses = {ip("10.1.0.3"), ip("fd01::3")}}));
+    for (const auto& fields : forgeries) {
+      const auto verdict = pod_receives(from_gateway(call, fields), neighbour);
+      if (verdict.action == goes_on) {
+        EXPECT_NE(segment_of(verdict.packet).source, call.destination) << "not translated";
+      }
     }
   }
   EXPECT_EQ(state_of(call), State::open);
@@ -314,6 +317,11 @@ TEST_P(FlowHeld, point_15_a_neighbour_cannot_forge_the_gateway) {
   const auto verdict = pod_receives(from_gateway(call, answer(call, 0, 10, 500)), neighbour);
   EXPECT_EQ(verdict.action, goes_on);
   EXPECT_EQ(segment_of(verdict.packet).source, call.destination);
+  // One that a bridge or a tunnel brings does, too.
+  must_be_done(kernel_->note_other(neighbour, "pod1"));
+  const auto brought = pod_receives(from_gateway(call, answer(call, 10, 10, 500)), neighbour);
+  EXPECT_EQ(brought.action, goes_on);
+  EXPECT_EQ(segment_of(brought.packet).source, call.destination);
 }
 
 INSTANTIATE_TEST_SUITE_P(, FlowHeld, ::testing::Bool(), family_name);
