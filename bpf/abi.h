@@ -46,7 +46,8 @@ enum {
   SLUICE_MAX_GATEWAYS = 4096,    /* sets of addresses */
   SLUICE_GATEWAY_ADDRESSES = 16, /* of one set */
   SLUICE_MAX_UNDECIDED = 4096,   /* flows of one pod interface that nobody judged yet */
-  SLUICE_MAX_LINGERING = 32768,  /* entries of one pod interface beyond its live flows */
+  SLUICE_MAX_LINGERING = 32768,  /* entries of one pod interface beyond its live flows, */
+  SLUICE_FEW_LINGERING = 2048,   /* and while more than half of all are taken */
   SLUICE_VERDICTS = 256,         /* that are carried out at once */
   SLUICE_UPCALL_BYTES = 4 * 1024 * 1024,
   SLUICE_ENDING_BYTES = 1024 * 1024,
@@ -202,7 +203,7 @@ enum sluice_flow_end {
   SLUICE_END_FINISHED,
   SLUICE_END_CLIENT_RESET,
   SLUICE_END_UPSTREAM_RESET,
-  SLUICE_END_REPLACED, /* the pod began another connection on the same ports: of entries in ends */
+  SLUICE_END_REPLACED, /* the pod began another connection on the same ports */
   SLUICE_END_CUT,      /* nobody was there to judge it */
 };
 enum {
@@ -217,6 +218,8 @@ enum {
   SLUICE_FLOW_SHOWN = 256,    /* some packet of it, to the agent */
   SLUICE_FLOW_RECORDED = 512, /* denied, and its record is written */
   SLUICE_FLOW_WAS_ALLOWED = 1024,
+  SLUICE_FLOW_REOPENING = 2048,   /* another address is being chosen: one does that at a time */
+  SLUICE_FLOW_RESET_AGAIN = 4096, /* ended by the pod, at a number at which the gateway may have ignored that */
 };
 enum { SLUICE_SNIFFED_TLS = 1 };
 struct sluice_flow {
@@ -282,8 +285,8 @@ SLUICE_ASSERT_SIZE(struct sluice_host, 256);
 /* loads: what one pod interface has in flows; by SLUICE_NODE, what all have. */
 enum { SLUICE_NODE = 0 };
 struct sluice_load {
-  __u32 entries; /* of an interface */
-  __u32 live;    /* of them: neither denied nor ended */
+  __u32 entries;
+  __u32 live; /* of them: neither denied nor ended */
   __u32 undecided;
   __u32 zero;
   __u64 shown_ns;  /* virtual time of the next upcall, of an interface */

@@ -12,6 +12,9 @@ enum sluice_step {
   SLUICE_STEP_RESET, /* answered with RST */
 };
 
+/* How far two numbers of one connection can be apart: the largest window (RFC 7323 section 2.3). */
+enum { SLUICE_MAX_WINDOW = 1 << 30 };
+
 /* Sequence numbers compare modulo 2^32 (RFC 9293 section 3.4). */
 SLUICE_INLINE bool sluice_before(__u32 a, __u32 b) {
   return (__s32)(a - b) < 0;

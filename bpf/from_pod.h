@@ -13,40 +13,49 @@
 SLUICE_INLINE void note_from_pod(struct sluice_flow* flow, __u32 state, const struct sluice_segment* segment) {
   const __u32 end = segment->sequence + segment->payload;
   if (state == SLUICE_FLOW_ALLOWED || state == SLUICE_FLOW_OPEN) {
-    note_bytes(&flow->pod_next, &flow->bytes_sent, segment, end);
+    note_bytes(&flow->pod_next, flow->pod_acked, &flow->bytes_sent, segment, end);
   }
   if (segment->fin) {
     flow->pod_fin = end + 1;
     __sync_fetch_and_or(&flow->flags, SLUICE_FLOW_POD_FIN);
   }
   if (!segment->ack) return;
-  advance(&flow->gateway_acked, 0, segment->acknowledgement);
+  if (!sluice_before(flow->gateway_next, segment->acknowledgement)) {
+    advance(&flow->gateway_acked, 0, segment->acknowledgement);
+  }
   if ((flow->flags & SLUICE_FLOW_GATEWAY_FIN) && segment->acknowledgement == flow->gateway_fin) {
     __sync_fetch_and_or(&flow->flags, SLUICE_FLOW_GATEWAY_FIN_ACKED);
   }
 }
 
+enum reset_taken { reset_passes, reset_asks_back, reset_is_nobodys };
+
 /* The pod's RST ends the flow when it stands in what was sent, its FIN with it, and not acknowledged yet. The gateway
  * takes it where it expects the next byte, and else asks back (RFC 5961 section 3.2): a flow that has ended still
- * passes that question and the pod's RST that answers it. Any other RST is nobody's. */
-SLUICE_INLINE bool take_reset(struct sluice_flow* flow, __u64 state, const struct sluice_tuple* tuple,
-                              const struct sluice_segment* segment) {
+ * passes that question and the pod's RST that answers it, and the agent sends one of its own. A RST behind all that may
+ * follow bytes that did not pass: the pod is asked. Any other is nobody's. */
+SLUICE_INLINE enum reset_taken take_reset(struct sluice_flow* flow, __u64 state, const struct sluice_tuple* tuple,
+                                          const struct sluice_segment* segment) {
   const __u32 now = sluice_state_of(state);
   if (now != SLUICE_FLOW_ALLOWED && now != SLUICE_FLOW_OPEN) {
     if (now == SLUICE_FLOW_HELD) end_flow(flow, state, tuple, SLUICE_END_CLIENT_RESET);
-    return true;
+    return reset_passes;
   }
+  const __u32 acked = flow->pod_acked;
   const __u32 last = flow->pod_next + (now == SLUICE_FLOW_ALLOWED); /* its FIN may have been dropped */
-  if (sluice_before(segment->sequence, flow->pod_acked) || sluice_before(last, segment->sequence)) {
+  if (sluice_before(segment->sequence, acked) || sluice_before(last, segment->sequence)) {
     count(SLUICE_COUNT_RESETS_IGNORED);
-    return false;
+    const bool ahead = segment->sequence - last - 1 < SLUICE_MAX_WINDOW;
+    return ahead ? reset_asks_back : reset_is_nobodys;
   }
+  const bool exact = now == SLUICE_FLOW_OPEN && segment->sequence == acked;
+  if (!exact) __sync_fetch_and_or(&flow->flags, SLUICE_FLOW_RESET_AGAIN);
   end_flow(flow, state, tuple, SLUICE_END_CLIENT_RESET);
-  return true;
+  return reset_passes;
 }
 
 SLUICE_INLINE int pass_to_gateway(struct __sk_buff* skb, const struct sluice_packet* packet,
-                                  const struct sluice_flow* flow, __u32 sequence) {
+                                  const struct sluice_flow* flow, __u64 id, __u32 sequence) {
   const struct sluice_rewrite rewrite = {
       .source = false,
       .address = flow->gateway,
@@ -55,6 +64,7 @@ SLUICE_INLINE int pass_to_gateway(struct __sk_buff* skb, const struct sluice_pac
       .sequence = sequence,
       .acknowledgement = packet->segment.acknowledgement,
   };
+  if (!is_still(flow, id) || (flow->flags & SLUICE_FLOW_REOPENING)) return TC_ACT_SHOT;
   if (rewrite_tcp(skb, packet, &rewrite)) return TC_ACT_SHOT;
   skb->mark |= SLUICE_MARK_PASSED;
   return tcx_next;
@@ -68,7 +78,7 @@ SLUICE_INLINE int hold(struct __sk_buff* skb, const struct sluice_packet* packet
     return TC_ACT_SHOT;
   }
   end_flow(flow, state, tuple, SLUICE_END_CUT);
-  count_denial(skb->ifindex, SLUICE_REASON_POLICY_NOT_READY);
+  if (is_undecided(sluice_state_of(state))) count_denial(skb->ifindex, SLUICE_REASON_POLICY_NOT_READY);
   return refuse_tcp(skb, packet);
 }
 
@@ -89,12 +99,16 @@ __noinline int flow_from_pod(struct __sk_buff* skb, const struct sluice_packet* 
     default:
       return TC_ACT_SHOT;
   }
+  const __u64 id = sluice_id_of(state);
   __u32 sequence = segment->sequence + sluice_shift_of(flow, now);
+  if (!is_still(flow, id)) return TC_ACT_SHOT;
   if (segment->rst) {
-    if (!take_reset(flow, state, tuple, segment)) return TC_ACT_SHOT;
+    const enum reset_taken taken = take_reset(flow, state, tuple, segment);
+    if (taken == reset_asks_back) return ask_back(skb, packet, flow->gateway_acked, flow->pod_acked);
+    if (taken == reset_is_nobodys) return TC_ACT_SHOT;
     /* The gateway has nothing yet of what the pod believes it sent. */
     if (now == SLUICE_FLOW_HELD || now == SLUICE_FLOW_JUDGING) sequence = flow->pod_isn + 1;
-    return pass_to_gateway(skb, packet, flow, sequence);
+    return pass_to_gateway(skb, packet, flow, id, sequence);
   }
   note_from_pod(flow, now, segment);
   if (now == SLUICE_FLOW_HELD && (flow->flags & (SLUICE_FLOW_ASK | SLUICE_FLOW_ASKED)) == SLUICE_FLOW_ASK &&
@@ -102,7 +116,21 @@ __noinline int flow_from_pod(struct __sk_buff* skb, const struct sluice_packet* 
     __sync_fetch_and_or(&flow->flags, SLUICE_FLOW_ASKED);
   }
   if (now < SLUICE_FLOW_DENIED && was_closed(flow->flags)) end_flow(flow, state, tuple, SLUICE_END_FINISHED);
-  return pass_to_gateway(skb, packet, flow, sequence);
+  return pass_to_gateway(skb, packet, flow, id, sequence);
+}
+
+/* A SYN of a pod that has forgotten the flow ends it: the gateway gets a RST in its place, and the pod's next SYN, a
+ * second later, begins another one. */
+SLUICE_INLINE int replace_flow(struct __sk_buff* skb, struct sluice_packet* packet, const struct sluice_tuple* tuple,
+                               struct sluice_flow* flow, __u64 state) {
+  if (sluice_state_of(state) == SLUICE_FLOW_JUDGING) return TC_ACT_SHOT;
+  __sync_fetch_and_or(&flow->flags, SLUICE_FLOW_RESET_AGAIN);
+  if (end_flow(flow, state, tuple, SLUICE_END_REPLACED)) return TC_ACT_SHOT;
+  if ((packet->segment.payload != 0 && cut_syn_payload(skb, packet)) || turn_into_reset(skb, packet)) {
+    return TC_ACT_SHOT;
+  }
+  return pass_to_gateway(skb, packet, flow, sluice_id_of(state),
+                         flow->pod_acked + sluice_shift_of(flow, sluice_state_of(state)));
 }
 
 /* A SYN that the gate takes. */
@@ -111,9 +139,11 @@ __noinline int begin_flow(struct __sk_buff* skb, struct sluice_packet* packet, c
   if (!packet || !tuple || !port) return TC_ACT_SHOT;
   if (packet->segment.fin || packet->segment.rst) return TC_ACT_SHOT; /* no stack opens a connection so */
   struct sluice_flow* flow = bpf_map_lookup_elem(&flows, tuple);
+  const __u64 state = flow ? *(volatile __u64*)&flow->state : 0;
   const bool again = flow && flow->ifindex == skb->ifindex && flow->pod_isn == packet->segment.sequence;
   /* A late copy: what goes on, or is over, is not begun anew by it. */
-  if (again && !is_undecided(sluice_state_of(flow->state))) return TC_ACT_SHOT;
+  if (again && !is_undecided(sluice_state_of(state))) return TC_ACT_SHOT;
+  if (!again && is_connected(sluice_state_of(state))) return replace_flow(skb, packet, tuple, flow, state);
   if (again) {
     if (reopen(flow, tuple)) return TC_ACT_SHOT;
   } else {
@@ -132,7 +162,7 @@ __noinline int begin_flow(struct __sk_buff* skb, struct sluice_packet* packet, c
   }
   flow->mss = mss;
   if (!again) keep_syn(skb, packet, flow);
-  return pass_to_gateway(skb, packet, flow, packet->segment.sequence);
+  return pass_to_gateway(skb, packet, flow, sluice_id_of(flow->state), packet->segment.sequence);
 }
 
 /* What the agent made for a flow, as the pod would have sent it but with the gateway's numbers: the mark says for which
@@ -142,12 +172,12 @@ SLUICE_INLINE int pass_injected(struct __sk_buff* skb, const struct sluice_packe
   struct sluice_tuple tuple;
   make_tuple(packet, &tuple);
   struct sluice_flow* flow = bpf_map_lookup_elem(&flows, &tuple);
-  if (!flow || flow->ifindex != skb->ifindex || SLUICE_INJECTION_MARK(sluice_id_of(flow->state)) != mark) {
-    return TC_ACT_SHOT;
-  }
+  if (!flow || flow->ifindex != skb->ifindex) return TC_ACT_SHOT;
+  const __u64 id = sluice_id_of(*(volatile __u64*)&flow->state);
+  if (SLUICE_INJECTION_MARK(id) != mark) return TC_ACT_SHOT;
   skb->mark = 0;
   if (packet->tcp_syn && (sluice_state_of(flow->state) != SLUICE_FLOW_OPENING || reopen(flow, &tuple))) {
     return TC_ACT_SHOT;
   }
-  return pass_to_gateway(skb, packet, flow, packet->segment.sequence);
+  return pass_to_gateway(skb, packet, flow, id, packet->segment.sequence);
 }

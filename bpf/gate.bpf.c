@@ -137,7 +137,7 @@ int to_pod(struct __sk_buff* skb) {
     if (back) {
       key = back->tuple;
       struct sluice_flow* flow = bpf_map_lookup_elem(&flows, &key);
-      if (!flow || sluice_id_of(flow->state) != back->flow_id) return TC_ACT_SHOT;
+      if (!flow || flow->ifindex != skb->ifindex || sluice_id_of(flow->state) != back->flow_id) return TC_ACT_SHOT;
       return flow_to_pod(skb, &packet, &key, flow);
     }
     if (is_stray(&packet)) return TC_ACT_SHOT;

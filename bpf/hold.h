@@ -112,6 +112,18 @@ SLUICE_INLINE bool show(struct __sk_buff* skb, const struct sluice_tuple* tuple,
   return shown != 0;
 }
 
+/* Is the entry still this flow's? Its memory may be another's by now; what was read of it before is right if it is. */
+SLUICE_INLINE bool is_still(const struct sluice_flow* flow, __u64 id) {
+  barrier();
+  const __u64 state = *(const volatile __u64*)&flow->state;
+  return sluice_id_of(state) == id && sluice_state_of(state) != SLUICE_FLOW_GONE;
+}
+
+/* Does the gateway have a connection? */
+SLUICE_INLINE bool is_connected(__u32 state) {
+  return state >= SLUICE_FLOW_HELD && state <= SLUICE_FLOW_OPEN;
+}
+
 SLUICE_INLINE bool is_undecided(__u32 state) {
   return state == SLUICE_FLOW_OPENING || state == SLUICE_FLOW_HELD || state == SLUICE_FLOW_JUDGING;
 }
@@ -137,6 +149,7 @@ SLUICE_INLINE void count_change(__u32 ifindex, __u32 before, __u32 after) {
 /* From the state that was read to another; false when somebody was faster. */
 SLUICE_INLINE bool change_state(struct sluice_flow* flow, __u64 before, __u32 after) {
   const __u64 wanted = sluice_make_state(sluice_id_of(before), after);
+  if (after == SLUICE_FLOW_GONE) flow->seen_ns = bpf_ktime_get_ns();
   if (__sync_val_compare_and_swap(&flow->state, before, wanted) != before) return false;
   count_change(flow->ifindex, sluice_state_of(before), after);
   return true;

@@ -63,7 +63,7 @@ __noinline int translate_error(struct __sk_buff* skb, const struct sluice_packet
   if (!back) return tcx_next;
   const struct sluice_tuple tuple = back->tuple;
   const struct sluice_flow* flow = bpf_map_lookup_elem(&flows, &tuple);
-  if (!flow || sluice_id_of(flow->state) != back->flow_id) return TC_ACT_SHOT;
+  if (!flow || flow->ifindex != skb->ifindex || sluice_id_of(flow->state) != back->flow_id) return TC_ACT_SHOT;
   const __u32 shift = sluice_shift_of(flow, sluice_state_of(flow->state));
   struct quoted_tcp after = {
       .source = bpf_htons(tuple.source_port),

@@ -145,7 +145,11 @@ __noinline int sweep_flow(struct sluice_tuple* tuple, struct sluice_flow* flow, 
   if (!tuple || !flow || !args) return 0;
   const __u64 state = *(volatile __u64*)&flow->state;
   const __u32 now = sluice_state_of(state);
-  if (now == SLUICE_FLOW_GONE) return 0; /* another one is being put in its place */
+  if (now == SLUICE_FLOW_GONE) {
+    /* Another one is being put in its place, or it could not be removed: then none can be. */
+    if ((__s64)(args->now_ns - flow->seen_ns) > (__s64)args->ended_ns) bpf_map_delete_elem(&flows, tuple);
+    return 0;
+  }
   args->flows++;
   if (is_undecided(now)) args->undecided++;
   if (is_over(flow, now, args)) {

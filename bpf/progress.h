@@ -28,8 +28,10 @@ SLUICE_INLINE bool was_closed(__u32 flags) {
 }
 
 /* Bytes that a segment brings, or that its FIN says were sent before it. An acknowledgement alone may stand behind
- * bytes that were lost: they are still to come, and to be counted. */
-SLUICE_INLINE void note_bytes(__u32* next, __u64* bytes, const struct sluice_segment* segment, __u32 end) {
+ * bytes that were lost: they are still to come, and to be counted. Nobody sends further than a window behind what was
+ * `acked`. */
+SLUICE_INLINE void note_bytes(__u32* next, __u32 acked, __u64* bytes, const struct sluice_segment* segment, __u32 end) {
+  if (sluice_before(acked + SLUICE_MAX_WINDOW, end)) return;
   if (segment->payload != 0 || segment->fin) advance(next, bytes, end);
   if (segment->fin) advance(next, 0, end + 1);
 }

@@ -60,33 +60,59 @@ SLUICE_INLINE int store_ip(struct __sk_buff* skb, const struct sluice_packet* pa
   return bpf_skb_store_bytes(skb, ip_offset, &ip, sizeof ip, BPF_F_RECOMPUTE_CSUM);
 }
 
-/* RST as RFC 9293 section 3.5.2 wants it: with the sequence number that the peer expects, or acknowledging all it sent.
- */
-__noinline int refuse_tcp(struct __sk_buff* skb, const struct sluice_packet* packet) {
+/* The bytes behind the IP header. */
+SLUICE_INLINE int load_length(struct __sk_buff* skb, bool is_v6, __u32* length) {
+  if (is_v6) {
+    struct ipv6hdr ip;
+    if (bpf_skb_load_bytes(skb, ip_offset, &ip, sizeof ip)) return -1;
+    *length = bpf_ntohs(ip.payload_len);
+  } else {
+    struct iphdr ip;
+    if (bpf_skb_load_bytes(skb, ip_offset, &ip, sizeof ip)) return -1;
+    *length = bpf_ntohs(ip.tot_len) - sizeof ip;
+  }
+  return 0;
+}
+
+/* The flags and numbers of an answer to a segment. RST is as RFC 9293 section 3.5.2 wants it: with the sequence number
+ * that the peer expects, or acknowledging all it sent. */
+SLUICE_INLINE struct tcphdr make_refusal(const struct tcphdr* tcp, __u32 length) {
+  struct tcphdr answer = {.rst = 1};
+  if (tcp->ack) {
+    answer.seq = tcp->ack_seq;
+  } else {
+    answer.ack = 1;
+    answer.ack_seq = bpf_htonl(bpf_ntohl(tcp->seq) + tcp->syn + tcp->fin + length - tcp->doff * 4U);
+  }
+  return answer;
+}
+
+struct sluice_question {
+  __u32 sequence;
+  __u32 acknowledgement;
+};
+
+/* Sends a refusal to where the packet came from or, when there is one, the question. */
+__noinline int answer_tcp(struct __sk_buff* skb, const struct sluice_packet* packet,
+                          const struct sluice_question* question) {
   if (!packet) return TC_ACT_SHOT;
   const __u32 offset = transport_offset(packet);
   struct tcphdr tcp;
-  if (bpf_skb_load_bytes(skb, offset, &tcp, sizeof tcp)) return TC_ACT_SHOT;
   __u32 length = 0;
-  if (packet->is_v6) {
-    struct ipv6hdr ip;
-    if (bpf_skb_load_bytes(skb, ip_offset, &ip, sizeof ip)) return TC_ACT_SHOT;
-    length = bpf_ntohs(ip.payload_len);
-  } else {
-    struct iphdr ip;
-    if (bpf_skb_load_bytes(skb, ip_offset, &ip, sizeof ip)) return TC_ACT_SHOT;
-    length = bpf_ntohs(ip.tot_len) - sizeof ip;
+  if (bpf_skb_load_bytes(skb, offset, &tcp, sizeof tcp) || load_length(skb, packet->is_v6, &length)) return TC_ACT_SHOT;
+  struct tcphdr answer = make_refusal(&tcp, length);
+  if (question) {
+    answer.rst = 0;
+    answer.ack = 1;
+    answer.seq = bpf_htonl(question->sequence);
+    answer.ack_seq = bpf_htonl(question->acknowledgement);
   }
+  answer.source = tcp.dest;
+  answer.dest = tcp.source;
+  answer.doff = 5;
   /* A checksum that is only the pseudo header's sum is one that the kernel still has to complete (CHECKSUM_PARTIAL),
    * and the answer's will be completed, or not looked at, in the same way. */
   const bool partial = tcp.check == fold(pseudo_sum(&packet->source, &packet->destination, IPPROTO_TCP, length));
-  struct tcphdr answer = {.source = tcp.dest, .dest = tcp.source, .doff = 5, .rst = 1};
-  if (tcp.ack) {
-    answer.seq = tcp.ack_seq;
-  } else {
-    answer.ack = 1;
-    answer.ack_seq = bpf_htonl(bpf_ntohl(tcp.seq) + tcp.syn + tcp.fin + length - tcp.doff * 4U);
-  }
   const __u64 pseudo = pseudo_sum(&packet->destination, &packet->source, IPPROTO_TCP, sizeof answer);
   if (partial) {
     answer.check = fold(pseudo);
@@ -99,6 +125,18 @@ __noinline int refuse_tcp(struct __sk_buff* skb, const struct sluice_packet* pac
     return TC_ACT_SHOT;
   }
   return (int)bpf_redirect(skb->ifindex, 0);
+}
+
+SLUICE_INLINE int refuse_tcp(struct __sk_buff* skb, const struct sluice_packet* packet) {
+  return answer_tcp(skb, packet, 0);
+}
+
+/* Asks whether the connection is there (RFC 5961 section 3.2): who has forgotten it answers with the RST that belongs
+ * at `acknowledgement`. Who has not sees a number that is known, and takes nothing else from it. */
+SLUICE_INLINE int ask_back(struct __sk_buff* skb, const struct sluice_packet* packet, __u32 next,
+                           __u32 acknowledgement) {
+  const struct sluice_question question = {next - 1, acknowledgement};
+  return answer_tcp(skb, packet, &question);
 }
 
 /* Port unreachable around the datagram's IP and UDP headers: ICMP (RFC 792) or ICMPv6 (RFC 4443 section 3.1). */

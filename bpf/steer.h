@@ -22,8 +22,11 @@ SLUICE_INLINE void remove_back(const struct sluice_flow* flow, const struct slui
 }
 
 SLUICE_INLINE void count_removed(__u32 ifindex) {
+  const __u32 all = SLUICE_NODE;
   struct sluice_load* load = bpf_map_lookup_elem(&loads, &ifindex);
+  struct sluice_load* node = bpf_map_lookup_elem(&loads, &all);
   if (load) count_down(&load->entries);
+  if (node) count_down(&node->entries);
 }
 
 /* Takes the entry of an earlier connection out of the way. Its totals stay in `ends` until the agent has them. */
@@ -111,12 +114,20 @@ __noinline int claim_port(struct sluice_flow* flow, const struct sluice_tuple* t
 __noinline int reopen(struct sluice_flow* flow, const struct sluice_tuple* tuple) {
   if (!flow || !tuple) return -1;
   const __u64 state = flow->state;
+  const __u64 id = sluice_id_of(state);
   if (sluice_state_of(state) != SLUICE_FLOW_OPENING || is_in_use(flow)) return 0;
-  remove_back(flow, tuple, sluice_id_of(state));
-  __sync_fetch_and_and(&flow->flags, ~SLUICE_FLOW_REFUSED);
-  if (choose_address(flow) == 0 && claim_port(flow, tuple) == 0) return 0;
-  __sync_fetch_and_or(&flow->flags, SLUICE_FLOW_REFUSED); /* there is no way back: the next SYN looks for one again */
-  return -1;
+  if (__sync_fetch_and_or(&flow->flags, SLUICE_FLOW_REOPENING) & SLUICE_FLOW_REOPENING) return -1;
+  remove_back(flow, tuple, id);
+  /* Without a way back the next SYN looks for one again. */
+  const bool found = choose_address(flow) == 0 && claim_port(flow, tuple) == 0;
+  __sync_fetch_and_and(&flow->flags, found ? ~(SLUICE_FLOW_REFUSED | SLUICE_FLOW_REOPENING) : ~SLUICE_FLOW_REOPENING);
+  if (!found) {
+    __sync_fetch_and_or(&flow->flags, SLUICE_FLOW_REFUSED);
+  } else if (!is_still(flow, id)) {
+    remove_back(flow, tuple, id); /* it was retired meanwhile, with the way that it had before */
+    return -1;
+  }
+  return found ? 0 : -1;
 }
 
 SLUICE_INLINE __u64 next_flow_id(void) {
@@ -139,17 +150,23 @@ __noinline int keep_syn(struct __sk_buff* skb, const struct sluice_packet* packe
   return (int)bpf_map_update_elem(&syns, &id, &syn, BPF_ANY);
 }
 
+/* What lingers of a pod's flows is less its own where room grows short. */
+SLUICE_INLINE __u32 most_lingering(const struct sluice_load* node) {
+  return node->entries > SLUICE_MAX_FLOWS / 2 ? SLUICE_FEW_LINGERING : SLUICE_MAX_LINGERING;
+}
+
 /* Do the pod and the node have room for one more? */
 SLUICE_INLINE bool take_place(__u32 ifindex, const struct sluice_config* config, __u64 now_ns) {
   struct sluice_load* load = get_load(ifindex);
   struct sluice_load* node = get_load(SLUICE_NODE);
   if (!load || !node || load->live >= config->flows_per_pod || node->live >= config->flows ||
-      load->undecided >= SLUICE_MAX_UNDECIDED || load->entries >= config->flows_per_pod + SLUICE_MAX_LINGERING ||
+      load->undecided >= SLUICE_MAX_UNDECIDED || load->entries >= load->live + most_lingering(node) ||
       !sluice_spend(&load->opened_ns, now_ns, config->flows_per_second_per_pod, 1000000000ULL) ||
       !sluice_spend(&node->opened_ns, now_ns, config->flows_per_second, 1000000000ULL)) {
     return false;
   }
   __sync_fetch_and_add(&load->entries, 1);
+  __sync_fetch_and_add(&node->entries, 1);
   __sync_fetch_and_add(&load->live, 1);
   __sync_fetch_and_add(&load->undecided, 1);
   __sync_fetch_and_add(&node->live, 1);

@@ -11,14 +11,14 @@ SLUICE_INLINE void note_to_pod(struct sluice_flow* flow, __u32 state, const stru
                                __u32 acknowledgement) {
   const __u32 end = segment->sequence + segment->payload;
   if (state == SLUICE_FLOW_ALLOWED || state == SLUICE_FLOW_OPEN) {
-    note_bytes(&flow->gateway_next, &flow->bytes_received, segment, end);
+    note_bytes(&flow->gateway_next, flow->gateway_acked, &flow->bytes_received, segment, end);
   }
   if (segment->fin) {
     flow->gateway_fin = end + 1;
     __sync_fetch_and_or(&flow->flags, SLUICE_FLOW_GATEWAY_FIN);
   }
   if (!segment->ack) return;
-  advance(&flow->pod_acked, 0, acknowledgement);
+  if (!sluice_before(flow->pod_next, acknowledgement)) advance(&flow->pod_acked, 0, acknowledgement);
   if ((flow->flags & SLUICE_FLOW_POD_FIN) && acknowledgement == flow->pod_fin) {
     __sync_fetch_and_or(&flow->flags, SLUICE_FLOW_POD_FIN_ACKED);
   }
@@ -50,18 +50,27 @@ SLUICE_INLINE void drop_promise(__u64 id, __u32 header) {
   }
 }
 
+/* The entry may have become another flow's since its key was found. */
+SLUICE_INLINE bool is_from_gateway(const struct sluice_flow* flow, const struct sluice_packet* packet) {
+  const __u64* a = (const __u64*)flow->gateway.bytes;
+  const __u64* b = (const __u64*)packet->source.bytes;
+  return a[0] == b[0] && a[1] == b[1] && flow->gateway_port == packet->source_port &&
+         flow->source_port == packet->destination_port;
+}
+
 __noinline int flow_to_pod(struct __sk_buff* skb, const struct sluice_packet* packet, const struct sluice_tuple* tuple,
                            struct sluice_flow* flow) {
   if (!packet || !tuple || !flow) return TC_ACT_SHOT;
   __u64 state = *(volatile __u64*)&flow->state;
   __u32 now = sluice_state_of(state);
+  const __u64 id = sluice_id_of(state);
   const struct sluice_segment* segment = &packet->segment;
+  if (!is_from_gateway(flow, packet) || !is_still(flow, id)) return TC_ACT_SHOT;
   if (sluice_step_to_pod(now, segment) != SLUICE_STEP_PASS) return TC_ACT_SHOT;
   if (now < SLUICE_FLOW_DENIED) touch(flow);
   if (now == SLUICE_FLOW_ALLOWED && segment->ack &&
       !sluice_before(segment->acknowledgement - flow->header, flow->approved)) {
     if (change_state(flow, state, SLUICE_FLOW_OPEN)) {
-      const __u64 id = sluice_id_of(state);
       state = sluice_make_state(id, SLUICE_FLOW_OPEN);
       now = SLUICE_FLOW_OPEN;
       drop_promise(id, flow->header);

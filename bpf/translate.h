@@ -185,6 +185,17 @@ __noinline int edit_options(struct __sk_buff* skb, const struct sluice_packet* p
   return bpf_l4_csum_replace(skb, checksum, 0, (__u64)difference, 0) ? -1 : 0;
 }
 
+/* The flags of a segment become RST alone. */
+SLUICE_INLINE int turn_into_reset(struct __sk_buff* skb, const struct sluice_packet* packet) {
+  const __u32 offset = transport_offset(packet);
+  const __u32 place = offset + 12; /* data offset and flags */
+  __u16 before = 0;
+  if (bpf_skb_load_bytes(skb, place, &before, sizeof before)) return -1;
+  const __u16 after = bpf_htons((bpf_ntohs(before) & 0xf000) | 0x0004);
+  if (bpf_skb_store_bytes(skb, place, &after, sizeof after, 0)) return -1;
+  return bpf_l4_csum_replace(skb, offset + tcp_checksum_offset, before, after, sizeof after) ? -1 : 0;
+}
+
 /* A SYN goes without its payload (TCP Fast Open): those bytes were not held. The pod sends them again. */
 __noinline int cut_syn_payload(struct __sk_buff* skb, struct sluice_packet* packet) {
   if (!packet) return -1;

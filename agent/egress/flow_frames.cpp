@@ -56,7 +56,7 @@ void reset_gateway(net::Injector& injector, const kernel::Flow& flow) {
   // Exactly the byte that the gateway expects next, or it would only ask back (RFC 5961 section 3.2).
   segment.sequence = flow.pod_acked + flow.header;
   send(injector, flow, segment);
-  if (flow.header == 0 || flow.state != kernel::FlowState::allowed) return;
+  if (flow.header == 0 || flow.pod_acked != flow.pod_first) return;
   segment.sequence = flow.pod_acked;  // it may have nothing yet
   send(injector, flow, segment);
 }

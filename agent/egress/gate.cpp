@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/spread.h"
 #include "egress/flow_end.h"
+#include "egress/flow_frames.h"
 #include "egress/gate_ports.h"
 #include "egress/way.h"
 #include "policy/reason.h"
@@ -25,6 +26,7 @@ constexpr std::size_t endings_at_once = 4096;
 constexpr std::size_t waiting_per_pod = 8192;  // upcalls; beyond them TCP sends again
 constexpr std::size_t waiting_bytes_per_pod = 4UL * 1024 * 1024;
 constexpr std::size_t served_at_once = 128;
+constexpr std::size_t cut_at_once = 1000;  // records in one write to the log
 constexpr std::chrono::milliseconds tick_time{20};
 constexpr std::chrono::milliseconds slow_tick_time{200};  // while nothing has happened for a while
 constexpr std::uint64_t while_ns = 2'000'000'000;
@@ -113,7 +115,7 @@ void Gate::take(const kernel::Upcall& upcall) {
 }
 
 void Gate::serve_soon() {
-  if (serving_ || turns_.empty()) return;
+  if (serving_ || (turns_.empty() && asked_.empty())) return;
   serving_ = true;
   boost::asio::post(worker_.context(), [this] {
     serving_ = false;
@@ -122,6 +124,7 @@ void Gate::serve_soon() {
 }
 
 void Gate::serve() {
+  const auto asked = std::exchange(asked_, {});
   for (std::size_t count = 0; count < served_at_once && !turns_.empty(); ++count) {
     const auto ifindex = turns_.front();
     turns_.pop_front();
@@ -137,7 +140,13 @@ void Gate::serve() {
     waiting.upcall.frame = waiting.frame;
     handle(waiting.upcall);
   }
+  for (const auto id : asked) {
+    handled_.push_back(id);
+    if (const auto call = calls_.find(id); call != calls_.end()) call->second->judge_asked();
+  }
   finish_turn();
+  // Who was asked for in this turn is judged in the next, with what the pod has sent until then.
+  if (!asked_.empty()) desk_.flows.read_upcalls(upcalls_at_once, [this](const kernel::Upcall& one) { take(one); });
   serve_soon();
 }
 
@@ -174,7 +183,10 @@ void Gate::handle(const kernel::Upcall& upcall) {
       if (auto* call = find_call(upcall)) call->take(upcall);
       return;
     case kernel::UpcallKind::ask:
-      if (auto* call = find_call(upcall)) call->ask(upcall);
+      if (auto* call = find_call(upcall)) {
+        call->ask(upcall);
+        asked_.push_back(upcall.flow.key.id);
+      }
       return;
     case kernel::UpcallKind::refused:
       return handle_refused(upcall);
@@ -227,6 +239,7 @@ void Gate::handle_end(const kernel::Upcall& upcall) {
                               (flow->state == kernel::FlowState::denied && !flow->recorded));
   if (!ended) return;
   ended_.insert(id);
+  if (flow->reset_again) reset_gateway(injector_, *flow);
   end(*flow, upcall.owner);
 }
 
@@ -261,6 +274,10 @@ void Gate::take_over() {
   desk_.flows.drop_promises_without(ids);
   if (ids.empty()) return;
   desk_.past.read(desk_.node.recorder);
+  for (const auto& flow : flows) {
+    if (flow.state != kernel::FlowState::allowed) continue;
+    calls_.emplace(flow.key.id, std::make_unique<GatedCall>(desk_, flow, false));
+  }
   const auto is_open = [this](const kernel::Flow& flow) {
     const bool over = flow.recorded || flow.state == kernel::FlowState::collected;
     return flow.was_allowed && !over && !desk_.past.ended(flow.audit);
@@ -272,9 +289,12 @@ void Gate::take_over() {
 
 // Of pods that are gone, or do not have the address any more.
 void Gate::cut_orphans(const Places& gone) {
+  std::size_t count = 0;
   for (const auto& flow : desk_.flows.all()) {
     const bool judged = flow.state == kernel::FlowState::allowed || flow.state == kernel::FlowState::open;
-    if (judged && gone.contains({flow.ifindex, flow.key.source.address})) cut(flow, Cut::pod_gone);
+    if (!judged || !gone.contains({flow.ifindex, flow.key.source.address})) continue;
+    cut(flow, Cut::pod_gone);
+    if (++count % cut_at_once == 0) finish_turn();
   }
   finish_turn();
 }
@@ -301,7 +321,7 @@ void Gate::recheck() {
     const bool judged = flow.state == kernel::FlowState::allowed || flow.state == kernel::FlowState::open;
     if (!judged || is_still_allowed(flow)) continue;
     cut(flow, cut_for(Reason::policy_changed));
-    ++count;
+    if (++count % cut_at_once == 0) finish_turn();
   }
   finish_turn();
   if (count != 0) spdlog::info("policy changed: {} connections of the gate cut", count);

@@ -94,6 +94,7 @@ class Gate {
   bool serving_ = false;
   std::unordered_map<std::uint64_t, std::unique_ptr<GatedCall>> calls_;
   std::vector<std::uint64_t> handled_;       // flows of this turn
+  std::vector<std::uint64_t> asked_;         // of them: to be judged in the next turn
   std::unordered_set<std::uint64_t> ended_;  // of them: their last record is to be written
   Places places_;                            // of pods
   std::uint64_t busy_ns_ = 0;                // when the last upcall came

@@ -30,6 +30,7 @@ constexpr unsigned max_dials = 3;            // of one call
 constexpr unsigned small_segments_from = 3;  // attempts from which on a lost path MTU message is likely
 constexpr std::size_t small_segment = 512;
 constexpr std::size_t any_segment = 0xffff;
+constexpr std::uint16_t least_window = 512;
 
 double milliseconds_between(std::uint64_t from_ns, std::uint64_t to_ns) {
   return static_cast<double>(to_ns - std::min(from_ns, to_ns)) / 1e6;
@@ -100,6 +101,7 @@ void GatedCall::take_over() {
     phase_ = Phase::sending;
     record_.id = format_audit_id(flow_.audit);
     host_ = desk_.flows.host(flow_.host);
+    if (promise_ && promise_->approved == flow_.pod_first) send_header_again();
     return;
   }
   if (promise_ && desk_.past.opened(promise_->audit)) {
@@ -109,6 +111,14 @@ void GatedCall::take_over() {
   }
   if (promise_) promised_header_ = promise_->header.size();
   promise_.reset();
+}
+
+// Nothing of the pod's is to go with it, and the pod may wait for its server: the header goes by itself, as what little
+// is known of the pod allows. Its own next acknowledgement says how much it can take.
+void GatedCall::send_header_again() {
+  header_ = std::exchange(promise_, std::nullopt)->header;
+  newest_.acknowledgement = flow_.gateway_acked;
+  newest_.window = least_window;
 }
 
 // Of what was promised, by us or a predecessor.
@@ -159,14 +169,14 @@ void GatedCall::take(const kernel::Upcall& upcall) {
 
 // The pod repeats what was approved.
 void GatedCall::send_promised() {
-  if (promise_ && approved_ == 0) {
+  if (promise_) {
     // Only bytes that a predecessor has read are sent in its name.
     const auto wanted = static_cast<std::size_t>(wire::sequence_distance(flow_.pod_first, promise_->approved));
     if (stream_.bytes().size() < wanted) return;
     if (tls::sha256(stream_.bytes().first(wanted)) != promise_->digest) {
       return deny(Sniffed::tls, {Reason::hello_conflict, "other bytes than were judged before"});
     }
-    header_ = promise_->header;
+    header_ = std::exchange(promise_, std::nullopt)->header;
     approved_ = wanted;
     attempts_ = 0;
     return inject();
@@ -175,8 +185,11 @@ void GatedCall::send_promised() {
 }
 
 void GatedCall::ask(const kernel::Upcall& upcall) {
-  if (phase_ != Phase::holding || !meet(upcall)) return;
-  newest_.payload = {};
+  if (phase_ == Phase::holding && meet(upcall)) newest_.payload = {};
+}
+
+void GatedCall::judge_asked() {
+  if (phase_ != Phase::holding || !seen_) return;
   if (!desk_.snapshot || !identify()) return;
   if (desk_.snapshot->inspect(pod_namespace_, flow_.key.destination.address, flow_.key.destination.port) ==
       Inspection::opaque) {
@@ -354,7 +367,7 @@ void GatedCall::keep_going(std::uint64_t now_ns) {
   }
   if (now_ns < due_ns_) return;
   if (attempts_ >= max_attempts) return refuse_gateway("it acknowledges nothing");
-  if (promise_ && approved_ == 0) {
+  if (promise_) {
     due_ns_ = now_ns + first_wait_ns;  // the pod has to repeat its bytes first
     if (++attempts_ >= max_attempts) refuse_gateway("the pod did not repeat what was judged");
     return;

@@ -36,8 +36,11 @@ class GatedCall final : private Judged {
 
   // A frame of it that was held, as part of `upcall`. What is not TCP of it is ignored.
   void take(const kernel::Upcall& upcall);
-  // Its handshake is complete.
+  // Its handshake is complete. Where its server may speak first it is judged by judge_asked(), with what it has sent
+  // until then, or by that: bytes that were held before a verdict reach the gateway with it, and the pod repeats
+  // others.
   void ask(const kernel::Upcall& upcall);
+  void judge_asked();
   // The address that was tried does not answer: another one is, a bounded number of times, or the call is denied. The
   // time of the last try is dialled_ns().
   void dial_next(std::string_view failure);
@@ -71,6 +74,7 @@ class GatedCall final : private Judged {
   bool identify();
   bool meet(const kernel::Upcall& upcall);
   void send_promised();
+  void send_header_again();
   void look();
   void judge(Sniffed sniffed);
   std::optional<serving::Refusal> decide(Sniffed sniffed);
@@ -115,7 +119,7 @@ class GatedCall final : private Judged {
   unsigned attempts_ = 0;
   unsigned dials_ = 1;
   std::uint64_t dialled_ns_;
-  std::optional<kernel::Promise> promise_;  // of a predecessor
+  std::optional<kernel::Promise> promise_;  // of a predecessor, until the pod has repeated what it is about
   std::size_t promised_header_ = 0;         // the same
 };
 

@@ -26,7 +26,8 @@ class GatewayPool {
   // are none. Who goes there is not counted as the one that tries.
   std::vector<std::size_t> usable(std::size_t gateway, std::uint64_t now_ns) const;
 
-  // How a dial went. `egress.health.failures` in a row eject the address for `egress.health.ejection`: true, when it is.
+  // How a dial went. `egress.health.failures` in a row eject the address for `egress.health.ejection`: true, when it
+  // is.
   void succeeded(std::size_t gateway, std::size_t address);
   bool failed(std::size_t gateway, std::size_t address, std::uint64_t now_ns);
 

@@ -45,6 +45,7 @@ Flow to_flow(const FlowKey& key, const sluice_flow& from) {
   flow.client_fin = (from.flags & SLUICE_FLOW_POD_FIN) != 0;
   flow.was_allowed = (from.flags & SLUICE_FLOW_WAS_ALLOWED) != 0;
   flow.recorded = (from.flags & SLUICE_FLOW_RECORDED) != 0;
+  flow.reset_again = (from.flags & SLUICE_FLOW_RESET_AGAIN) != 0;
   flow.ifindex = from.ifindex;
   flow.gateway = {from_kernel(from.gateway), from.gateway_port};
   flow.source_port = from.source_port;
@@ -211,9 +212,14 @@ std::vector<Flow> FlowEntries::all() const {
   std::uint64_t place[8] = {};  // the kernel's
   const void* from = nullptr;
   for (;;) {
-    std::uint32_t count = batch;
+    auto count = static_cast<std::uint32_t>(tuples.size());
     const int error = ::bpf_map_lookup_batch(flows_.fd(), const_cast<void*>(from), place, tuples.data(), values.data(),
                                              &count, nullptr);
+    if (error != 0 && errno == ENOSPC && tuples.size() < SLUICE_MAX_FLOWS) {  // more in one bucket than fit
+      tuples.resize(2 * tuples.size());
+      values.resize(tuples.size());
+      continue;
+    }
     const bool last = error != 0;
     if (last && errno != ENOENT) return flows;
     for (std::uint32_t index = 0; index < count; ++index) {

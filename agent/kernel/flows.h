@@ -55,6 +55,7 @@ struct Flow {
   bool client_fin = false;   // the pod has ended its half
   bool was_allowed = false;  // now or before it ended
   bool recorded = false;     // denied: the kernel was told that the record is written
+  bool reset_again = false;  // ended by the pod, and the gateway may have ignored that
   unsigned ifindex = 0;      // of the pod's interface
   Endpoint gateway;
   std::uint16_t source_port = 0;  // towards the gateway

@@ -129,16 +129,19 @@ class Merger {
     for (std::size_t r = 0; r < service.http.size(); ++r) {
       const auto& rule = service.http[r];
       const auto name = fmt::format("http[{}]", r);
-      const auto broken = [&](std::string why) { merged.broken.push_back({service.object, r, std::move(why)}); };
       if (!rule.delegate) {
         put(rule, name);
         continue;
       }
       const auto delegate_name = rule.delegate->namespace_name + "/" + rule.delegate->name;
       const auto found = by_name_.find(delegate_name);
-      const auto why = found == by_name_.end() ? "is not there" : fault_of(*found->second, service);
+      const bool missing = found == by_name_.end();
+      const auto broken = [&](std::string why) {
+        merged.broken.push_back({service.object, r, *rule.delegate, missing, std::move(why)});
+      };
+      const auto why = missing ? "is not there" : fault_of(*found->second, service);
       if (!why.empty()) {
-        broken(fmt::format("VirtualService {} {}", delegate_name, why));
+        broken(std::string(why));
         continue;
       }
       const auto& inner = found->second->http;
@@ -146,13 +149,14 @@ class Merger {
         match_count +=
             std::max<std::size_t>(rule.matches.size(), 1) * std::max<std::size_t>(inner[i].matches.size(), 1);
         if (match_count > max_matches) {
-          broken(fmt::format("matches multiply to more than {}: have fewer of them", max_matches));
+          broken(fmt::format("has matches that multiply with the rule's to more than {}: have fewer of them",
+                             max_matches));
           break;
         }
         auto matches = narrow(rule.matches, inner[i].matches);
         if (!matches) {
           broken(
-              fmt::format("a match of http[{}] of VirtualService {} fits into none of the rule's", i, delegate_name));
+              fmt::format("has a match in http[{}] that fits into none of the rule's, and that rule is left out", i));
           continue;
         }
         auto taken = inner[i];

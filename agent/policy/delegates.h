@@ -13,7 +13,9 @@ namespace sluice {
 struct BrokenDelegate {
   ObjectName object;  // of the VirtualService that has the rule
   std::size_t rule = 0;
-  std::string why;
+  DelegateName delegate;
+  bool is_missing = false;  // there is no VirtualService of that name
+  std::string why;          // "has hosts, so it is no delegate": of the delegate
 };
 
 // VirtualServices with hosts, whose http rules have no delegates any more.

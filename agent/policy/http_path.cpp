@@ -35,11 +35,16 @@ std::optional<Character> take(std::string_view& path) {
   return Character{static_cast<char>(high * 16 + low), true};
 }
 
+// Ends a path, or the line that it stands in.
+bool ends_path(char c) {
+  return c == '?' || c == '#' || static_cast<unsigned char>(c) <= ' ' || c == 0x7f;
+}
+
 // Nothing in it needs a closer look.
 bool is_ordinary(std::string_view path) {
   char before = '\0';
   for (const char c : path) {
-    if (c == '%' || c == '\\' || (c == '.' && before == '/')) return false;
+    if (ends_path(c) || c == '%' || c == '\\' || (c == '.' && before == '/')) return false;
     before = c;
   }
   return true;
@@ -54,7 +59,8 @@ bool has_one_reading(std::string_view path) {
   const auto is_dot_segment = [&] { return only_dots && (dots == 1 || dots == 2); };
   while (!path.empty()) {
     const auto next = take(path);
-    if (!next || next->value == '\0' || (next->value == '\\' && !next->encoded)) return false;
+    if (!next || next->value == '\0') return false;
+    if (!next->encoded && (next->value == '\\' || ends_path(next->value))) return false;
     if (next->value == '/' || next->value == '\\') {
       if (is_dot_segment()) return false;
       dots = 0;

@@ -9,7 +9,7 @@ namespace sluice {
 
 // Would every server read the path (without query) as the same resource? Not with a segment "." or ".." (RFC 3986
 // section 5.2.4), also behind an encoded slash or backslash, or encoded itself; not with a backslash, "%00", or a "%"
-// that begins no encoding.
+// that begins no encoding; nor with what cannot be in a path: "?", "#", spaces and control bytes.
 bool has_one_reading(std::string_view path);
 
 // The path that rules at an ingress compare and that goes upstream; nullopt: it has several readings, and the request

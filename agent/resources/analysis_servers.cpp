@@ -85,6 +85,11 @@ constexpr std::string_view name_of(Kind kind) {
   return "";
 }
 
+// Servers with TLS are told apart by SNI alone, whatever namespaces they are open to.
+std::string key_of(Kind kind, const ServerHost& host) {
+  return kind == Kind::tls ? host.host : host.namespace_name + "/" + host.host;
+}
+
 // Two Gateways with one host: IST0145. Otherwise Istio keeps the first server and skips the other without a word, when
 // they differ in kind or, with TLS, share a host.
 void check_ports(World& world) {
@@ -105,7 +110,7 @@ void check_ports(World& world) {
     }
     for (std::size_t h = 0; h < server.hosts.size(); ++h) {
       const auto& host = server.hosts[h];
-      const auto* other = hosts.add({server.port, server.bind, host.namespace_name + "/" + host.host}, place,
+      const auto* other = hosts.add({server.port, server.bind, key_of(kind, host)}, place,
                                     [&](const ServerPlace& one) { return share_workloads(one, place); });
       if (other == nullptr) continue;
       const auto path = fmt::format("{}.hosts[{}]", place.path(), h);

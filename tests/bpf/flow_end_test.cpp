@@ -9,6 +9,7 @@ using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
 constexpr std::uint32_t hello = 500;
+constexpr std::uint32_t largest_window = 1U << 30;  // RFC 7323 section 2.3
 
 class FlowEnd : public Flows {
  protected:
@@ -139,14 +140,77 @@ TEST_P(FlowEnd, point_11_the_pods_reset_after_its_fin_ends_it) {
   expect_ended_once(call, End::client_reset, hello, 0);
 }
 
+TEST_P(FlowEnd, point_11_the_pods_reset_that_the_gateway_may_ignore_is_repeated) {
+  struct Case {
+    const char* name;
+    bool opened;
+    std::uint32_t offset;
+    bool again;  // may the gateway have ignored it?
+  };
+  const Case cases[] = {
+      {"exact", true, hello, false},
+      {"behind bytes that are on their way", true, hello + 100, true},
+      {"before the gateway has all that was approved", false, hello, true},
+  };
+  std::uint32_t isn = 1000;
+  for (const auto& [name, opened, offset, again] : cases) {
+    SCOPED_TRACE(name);
+    const auto call = opened ? open(hello, 28, isn) : allowed(hello, 28, isn);
+    isn += 1000000;
+    if (offset > hello) reaches_gateway(call, data(call, hello, offset - hello));
+    reaches_gateway(call, {.flags = rst, .sequence = call.first + offset});
+    const auto flow = flow_of(call);
+    EXPECT_EQ(flow->state, State::ended);
+    EXPECT_EQ(flow->end, End::client_reset);
+    EXPECT_EQ(flow->reset_again, again);
+  }
+}
+
+TEST_P(FlowEnd, point_11_numbers_that_nobody_can_have_sent_change_no_totals) {
+  const auto call = open(hello);
+  reaches_gateway(call, data(call, hello + largest_window, 10));
+  reaches_pod(call, answer(call, largest_window + 10U, 10, hello));
+  reaches_gateway(call, pod_ack(call, hello, 5000));
+  reaches_pod(call, answer(call, 0, 0, hello + 5000, ack));
+  const auto flow = flow_of(call);
+  EXPECT_EQ(flow->bytes_sent, hello);
+  EXPECT_EQ(flow->bytes_received, 0U);
+  EXPECT_EQ(flow->pod_next, call.first + hello);
+  EXPECT_EQ(flow->pod_acked, call.first + hello) << "nothing behind that was sent";
+  EXPECT_EQ(flow->gateway_acked, gateway_isn + 1) << "the same";
+}
+
 TEST_P(FlowEnd, point_11_a_reset_elsewhere_is_dropped_and_counted) {
   const auto call = open(hello);
   std::uint64_t ignored = 0;
-  for (const std::uint32_t offset : {hello - 1, hello + 1, hello + 65536, hello + 0x80000000U, 0U}) {
+  for (const std::uint32_t offset : {hello - 1, hello + largest_window + 1, hello + 0x80000000U, 0U}) {
     pod_is_not_heard(call, {.flags = rst, .sequence = call.first + offset});
     EXPECT_EQ(counted(SLUICE_COUNT_RESETS_IGNORED), ++ignored);
   }
   EXPECT_EQ(state_of(call), State::open);
+}
+
+TEST_P(FlowEnd, point_11_a_reset_behind_all_that_passed_is_asked_about) {
+  const auto call = open(hello, 28);
+  reaches_pod(call, answer(call, 0, 40, hello + 28));
+  reaches_gateway(call, pod_ack(call, hello, 40));
+  std::uint64_t ignored = 0;
+  for (const std::uint32_t offset : {hello + 1, hello + 65536, hello + largest_window}) {
+    const auto verdict = pod_says(call, {.flags = rst, .sequence = call.first + offset});
+    EXPECT_EQ(verdict.action, is_sent_back);
+    const auto question = segment_of(verdict.packet);
+    EXPECT_TRUE(question.sound);
+    EXPECT_EQ(question.source, call.destination);
+    EXPECT_EQ(question.destination, call.pod);
+    EXPECT_EQ(question.flags, ack);
+    EXPECT_EQ(question.sequence, gateway_isn + 40) << "a number that the pod has";
+    EXPECT_EQ(question.acknowledgement, call.first + hello);
+    EXPECT_EQ(counted(SLUICE_COUNT_RESETS_IGNORED), ++ignored);
+    EXPECT_EQ(state_of(call), State::open);
+  }
+  const auto last = reaches_gateway(call, {.flags = rst, .sequence = call.first + hello});
+  EXPECT_EQ(last.sequence, call.first + hello + 28);
+  expect_ended_once(call, End::client_reset, hello, 40);
 }
 
 TEST_P(FlowEnd, point_11_the_gateways_reset_ends_it_where_the_pod_takes_it) {

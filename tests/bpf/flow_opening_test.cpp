@@ -217,7 +217,43 @@ TEST_P(FlowOpening, nothing_but_the_syn_passes_before_the_answer) {
   EXPECT_EQ(state_of(call), State::opening);
 }
 
-TEST_P(FlowOpening, points_2_and_3_a_syn_with_another_number_is_another_flow) {
+TEST_P(FlowOpening, points_2_and_3_a_syn_with_another_number_ends_the_flow_at_its_gateway) {
+  struct Case {
+    const char* name;
+    std::function<Call()> begin;
+    std::uint32_t next;  // that the gateway expects
+  };
+  const Case cases[] = {
+      {"held", [this] { return held(1000); }, 0},
+      {"allowed", [this] { return allowed(500, 28, 20000); }, 28},
+      {"open", [this] { return open(500, 28, 40000); }, 528},
+  };
+  for (const auto& [name, begin, next] : cases) {
+    SCOPED_TRACE(name);
+    const auto call = begin();
+    told();
+    auto fields = opening(call.first + 7000);
+    fields.payload = Bytes(20, 'x');
+    const auto verdict = pod_sends(tcp_frame(call.pod, call.destination, fields));
+    EXPECT_EQ(verdict.action, goes_on);
+    const auto segment = segment_of(verdict.packet);
+    EXPECT_TRUE(segment.sound);
+    EXPECT_EQ(segment.destination, call.gateway);
+    EXPECT_EQ(segment.source.port, call.source_port);
+    EXPECT_EQ(segment.flags, rst);
+    EXPECT_EQ(segment.sequence, call.first + next);
+    EXPECT_THAT(segment.payload, IsEmpty());
+    const auto flow = flow_of(call);
+    EXPECT_EQ(flow->key.id, call.key.id);
+    EXPECT_EQ(flow->state, State::ended);
+    EXPECT_EQ(flow->end, kernel::FlowEnd::replaced);
+    EXPECT_TRUE(flow->reset_again);
+    EXPECT_EQ(told(Kind::ended), 1U);
+    pod_is_not_heard(call, {.flags = syn, .sequence = call.first - 1});
+  }
+}
+
+TEST_P(FlowOpening, points_2_and_3_the_syn_after_that_is_another_flow) {
   const auto old = open();
   told();
   const auto call = dial(90000);
@@ -231,10 +267,10 @@ TEST_P(FlowOpening, points_2_and_3_a_syn_with_another_number_is_another_flow) {
   EXPECT_EQ(replaced[0].end, kernel::FlowEnd::replaced);
   EXPECT_EQ(replaced[0].bytes_sent, 500U);
   EXPECT_EQ(replaced[0].audit, (kernel::AuditId{1, 2}));
-  const auto upcalls = told();
-  ASSERT_THAT(upcalls, SizeIs(1));
-  EXPECT_EQ(upcalls[0].kind, Kind::ended);
-  EXPECT_EQ(upcalls[0].id, old.key.id);
+  for (const auto& upcall : told()) {
+    EXPECT_EQ(upcall.kind, Kind::ended);
+    EXPECT_EQ(upcall.id, old.key.id);
+  }
   EXPECT_TRUE(collect(old.key));
   EXPECT_THAT(kernel_->flows().replaced(), IsEmpty());
   EXPECT_EQ(load().entries, 1U);
@@ -470,6 +506,7 @@ TEST_P(FlowOpening, a_tuple_that_found_no_room_finds_it_later) {
   open();
   dial({pod_address_, 4001}, {outside_, 443}, opening(1000));
   limit_flows(1);
+  EXPECT_EQ(segment_of(pod_sends(tcp_frame({pod_address_, 4000}, {outside_, 443}, opening(80000))).packet).flags, rst);
   is_refused({outside_, 443}, 90000, Reason::overloaded);
   EXPECT_EQ(kernel_->flows().all().size(), 1U) << "what it replaced is gone";
   limit_flows(2);

@@ -72,6 +72,19 @@ def test_a_server_that_speaks_first_is_heard(origin, watch, version):
 
 
 @FAMILIES
+def test_what_a_client_says_before_it_is_judged_goes_with_the_header(lab, origin, watch, version):
+    with gate_calls.stopped_agent(lab):
+        client = origin.connect("opaque", version)
+        client.sendall(b"first of all")
+    with gate_calls.Ends(client, origin.accept("opaque", b"first of all")) as ends:
+        port = client.getsockname()[1]
+        entries = [entry["formatted"] for entry in gate_calls.entries(lab, "flows")]
+        (flow,) = [entry["value"] for entry in entries if entry["key"]["source_port"] == port]
+        assert flow["approved"] - flow["pod_isn"] - 1 == len("first of all")
+        ends.talk()
+
+
+@FAMILIES
 @KINDS
 def test_64_mebibytes_both_ways_at_once_arrive_whole(origin, watch, version, kind):
     with origin.call(kind, version) as ends:

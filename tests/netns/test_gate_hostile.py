@@ -454,10 +454,16 @@ def test_a_tuple_used_again_after_an_allowed_call_is_judged_anew(watch, call, ve
     assert c.answer() == "server_hello"
     with RawCall(c.pod, c.address, c.port, c.source_port, first=c.first + 100000) as again:
         again.send_syn()
-        # The gateway knows the tuple still, and asks back; RFC 5961 section 4.
-        wait_for("an answer", again.seen)
+        ended = lambda: [p for p in watch.at_gateway() if p.sport == c.source_port and p.flags & RST]
+        wait_for("the gateway's connection to be ended", ended)
         again.send(hello_of(EVIL_HOST))
         again.send(b"smuggled", 5000)
+        wait_for("an answer", again.seen)
+    with RawCall(c.pod, c.address, c.port, c.source_port, first=c.first + 200000) as anew:
+        anew.connect()
+        anew.send(hello_of(EVIL_HOST))
+        assert anew.answer() == "alert unrecognized_name"
+        anew.send(b"smuggled", 5000)
         assert not watch.seen_outside(EVIL_HOST.encode()) and not watch.seen_outside(b"smuggled")
     assert not [p for p in watch.at_gateway() if EVIL_HOST.encode() in p.payload or b"smuggled" in p.payload]
 

@@ -10,9 +10,10 @@ import hello
 import pytest
 from gate_calls import Origin, has_ended, hello_of, name_of, web
 from namespaces import wait_for
-from pod import receive_all, reset
+from pod import receive_all, receive_exactly, reset
 
 VERSIONS = pytest.mark.parametrize("version", [4, 6])
+ALLOWED = 4  # SLUICE_FLOW_ALLOWED
 HELD_US = 20_000_000  # longer than any of it takes: who is held here is killed
 
 
@@ -110,6 +111,44 @@ def test_killed_between_the_open_record_and_the_verdict_of_a_call_that_leaves(la
             reset(sock)
     assert one_of_each(watch, source)["close_reason"] == "client_reset"
     watch.nothing_left()
+    gate_calls.nothing_kept(lab)
+
+
+NO_HEADER_PASSES = """
+table inet no_header {
+  chain forward {
+    type filter hook forward priority 0;
+    ip saddr 10.1.0.10 meta length > 100 drop
+    ip6 saddr fd00:1::10 meta length > 120 drop
+  }
+}
+"""
+
+
+@pytest.fixture
+def no_header(lab):
+    """What pod a, or the agent for it, says to the gateway gets lost, but for handshakes and acknowledgements."""
+    rules = lab.directory / "no_header.nft"
+    rules.write_text(NO_HEADER_PASSES)
+    lab.on_node("nft", "-f", rules)
+    with contextlib.ExitStack() as stack:
+        stack.callback(lab.on_node, "nft", "delete", "table", "inet", "no_header")
+        yield stack.close
+
+
+@VERSIONS
+def test_killed_before_the_gateway_has_the_header_of_a_server_that_speaks_first(lab, origin, watch, no_header, version):
+    client = origin.connect("opaque", version)
+    watch.record(event="open", source=name_of(client))
+    wait_for("the verdict", lambda: states(lab) == [ALLOWED])
+    lab.agent.kill()
+    no_header()
+    lab.agent.start()
+    with gate_calls.Ends(client, origin.accept("opaque", b"")) as ends:
+        ends.server.sendall(b"220 ready")
+        assert receive_exactly(client, 9) == b"220 ready"
+        ends.talk()
+    assert one_of_each(watch, ends.source)["close_reason"] == "finished"
     gate_calls.nothing_kept(lab)
 
 

@@ -103,7 +103,7 @@ TEST(Delegates, a_delegate_that_is_not_there_or_none_leaves_its_rule_out_and_is_
     return result.broken.empty() ? "" : result.broken[0].why;
   };
   EXPECT_EQ(why(Vs("b/leaf", {}).http({}, "x")), "");
-  EXPECT_EQ(why(Vs("a/leaf", {}).http({}, "x")), "VirtualService b/leaf is not there");
+  EXPECT_EQ(why(Vs("a/leaf", {}).http({}, "x")), "is not there");
   EXPECT_THAT(why(Vs("b/leaf", {"b.org"}).http({}, "x")), HasSubstr("has hosts"));
   EXPECT_THAT(why(Vs("b/leaf", {}).export_to({"c"}).http({}, "x")), HasSubstr("is not exported"));
   EXPECT_THAT(why(Vs("b/leaf", {}).delegate({}, "b/leaf")), HasSubstr("delegates itself"));
