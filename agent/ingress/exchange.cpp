@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "ingress/client_connection.h"
 #include "ingress/desk.h"
+#include "ingress/mirror.h"
 #include "policy/http_path.h"
 #include "tls/random.h"
 
@@ -274,7 +275,16 @@ void Exchange::forward() {
   resendable_ = retries().attempts > 0 || request_.is_idempotent();
   if (!prepare_outgoing(*destination_)) return respond(400, "bad_path", "rewritten, the path has several readings");
   if (const auto limit = rule.timeout_ms.value_or(0); limit > 0) overall_.set(limit, &Exchange::on_timeout);
+  begin_mirrors();
   if (cluster_->is_ready(*this)) try_place();
+}
+
+void Exchange::begin_mirrors() {
+  for (const auto& mirror : route_.rule->mirrors) {
+    if (!is_chosen(mirror.share, desk_.pick())) continue;
+    auto cluster = desk_.find_cluster(*plan_, mirror.destination, connection_->listener()->port);
+    if (cluster) mirrors_.push_back(&Mirror::begin(desk_, std::move(cluster), outgoing_));
+  }
 }
 
 bool Exchange::prepare_outgoing(const Destination& destination) {
@@ -358,6 +368,7 @@ void Exchange::send_request() {
 
 bool Exchange::on_request_content(ByteSpan content) {
   received_bytes_ += content.size();
+  for (auto* mirror : mirrors_) mirror->add(content);
   const bool fits = sent_content_.size() + content.size() <= resend_bytes;
   if (server_ == nullptr) {
     sent_content_.insert(sent_content_.end(), content.begin(), content.end());
@@ -378,6 +389,7 @@ void Exchange::on_request_end(const Fields& trailers) {
   for (const auto& field : trailers) {
     request_trailers_.push_back({arena_.keep(field.name), arena_.keep(field.value)});
   }
+  for (auto* mirror : mirrors_) mirror->end(request_trailers_);
   if (server_ != nullptr) server_->send_end(request_trailers_);
 }
 
@@ -553,6 +565,8 @@ void Exchange::finish(std::string_view how) {
   step_.stop();
   Waiter::unlink();
   drop_server();
+  for (auto* mirror : mirrors_) mirror->leave();
+  mirrors_.clear();
   record(how);
   plan_.reset();
   place_.reset();

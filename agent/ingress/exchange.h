@@ -22,6 +22,7 @@ namespace sluice::ingress {
 
 class ClientConnection;
 class Desk;
+class Mirror;
 
 class Exchange final : public RequestTaker, private AnswerTaker, private Cluster::Waiter {
  public:
@@ -69,6 +70,7 @@ class Exchange final : public RequestTaker, private AnswerTaker, private Cluster
   void forward();
   // False: what its rule makes of the request cannot be sent.
   bool prepare_outgoing(const Destination& destination);
+  void begin_mirrors();
   void try_place();
   void on_endpoints() override;
   void send_request();
@@ -120,6 +122,7 @@ class Exchange final : public RequestTaker, private AnswerTaker, private Cluster
   std::shared_ptr<Cluster> cluster_;
   std::shared_ptr<Place> place_;
   std::vector<const Place*> tried_;
+  std::vector<Mirror*> mirrors_;
   OutgoingRequest outgoing_;
   Fields outgoing_fields_;
   HeaderFields altered_;   // the request's fields, where rules alter them

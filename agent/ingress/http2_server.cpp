@@ -174,6 +174,14 @@ struct Http2Server::Callbacks {
     return 0;
   }
 
+  // Of every frame, those that nghttp2 passes over among them.
+  static int on_begin_frame(nghttp2_session*, const nghttp2_frame_hd* head, void* user) {
+    constexpr std::array of_requests = {NGHTTP2_DATA, NGHTTP2_HEADERS, NGHTTP2_RST_STREAM, NGHTTP2_CONTINUATION,
+                                        NGHTTP2_WINDOW_UPDATE};
+    const bool is_control = std::find(of_requests.begin(), of_requests.end(), head->type) == of_requests.end();
+    return !is_control || self(user).controls_.take() ? 0 : self(user).calm_down();
+  }
+
   static int on_header(nghttp2_session*, const nghttp2_frame* frame, const std::uint8_t* name, std::size_t name_bytes,
                        const std::uint8_t* value, std::size_t value_bytes, std::uint8_t, void* user) {
     auto* stream = self(user).find(frame->hd.stream_id);
@@ -209,10 +217,6 @@ struct Http2Server::Callbacks {
       }
       case NGHTTP2_RST_STREAM:
         return server.resets_.take() ? 0 : server.calm_down();
-      case NGHTTP2_SETTINGS:
-      case NGHTTP2_PING:
-      case NGHTTP2_PRIORITY:
-        return server.controls_.take() ? 0 : server.calm_down();
       default:
         return 0;
     }
@@ -256,6 +260,7 @@ struct Http2Server::Callbacks {
       nghttp2_session_callbacks* made = nullptr;
       ::nghttp2_session_callbacks_new(&made);
       ::nghttp2_session_callbacks_set_on_begin_headers_callback(made, on_begin_headers);
+      ::nghttp2_session_callbacks_set_on_begin_frame_callback(made, on_begin_frame);
       ::nghttp2_session_callbacks_set_on_header_callback(made, on_header);
       ::nghttp2_session_callbacks_set_on_invalid_header_callback(made, on_invalid_header);
       ::nghttp2_session_callbacks_set_on_frame_recv_callback(made, on_frame);

@@ -50,7 +50,8 @@ spec:
 """
 GATEWAY, VIRTUAL_SERVICE = yaml.safe_load_all(SEED)
 # Two more applications, and one that nobody is at.
-OTHER, SECOND, DEAD = "127.0.0.3:8080", "127.0.0.4:8080", "127.0.0.5:8080"
+OTHER, SECOND, DEAD, COPIED = "127.0.0.3:8080", "127.0.0.4:8080", "127.0.0.5:8080", "127.0.0.8:8080"
+MIRROR = "mirror.my-namespace.svc.cluster.local"
 
 
 def bound(**changes):
@@ -69,7 +70,8 @@ def scene():
         services.append(scene.service("pair.my-namespace.svc.cluster.local", 80, OTHER, SECOND))
         services.append(scene.service("half.my-namespace.svc.cluster.local", 80, DEAD, OTHER))
         services.append(scene.service("dead.my-namespace.svc.cluster.local", 80, DEAD))
-        scene.start_apps(APP, OTHER, SECOND)
+        services.append(scene.service(MIRROR, 80, COPIED))
+        scene.start_apps(APP, OTHER, SECOND, COPIED)
         scene.secret("tls-cert", HOST)
         plain = resource(
             "Gateway",
@@ -121,6 +123,13 @@ def scene():
                     "corsPolicy": {"allowOrigins": [{"exact": "https://a.example"}], "allowMethods": ["GET", "PUT"]},
                     **route(),
                 },
+                {
+                    "match": [{"uri": {"prefix": "/copied"}}],
+                    "rewrite": {"uri": "/hello"},
+                    "mirrors": [{"destination": {"host": MIRROR, "port": {"number": 80}}}],
+                    **route(),
+                },
+                {"match": [{"uri": {"prefix": "/copies"}}], **route(MIRROR)},
                 {"match": [{"uri": {"exact": "/private"}, "headers": {"x-key": {"exact": "k"}}}], **route()},
                 {"match": [{"uri": {"prefix": f"/{path}"}} for path in PATHS], **route()},
             ],
@@ -306,6 +315,16 @@ def test_cors_is_answered_here(client):
     assert "PUT" in fields["access-control-allow-methods"]
     assert ask(client, "/cors", fields=["Origin: https://a.example"])[1]["access-control-allow-origin"] == "https://a.example"
     assert "access-control-allow-origin" not in ask(client, "/cors", fields=["Origin: https://b.example"])[1]
+
+
+def test_a_mirror_gets_a_copy_and_its_answer_goes_nowhere(client):
+    assert ask(client, "/copied", "POST", ["Content-Length: 4"], b"body")[2] == f"hello from {APP}\n".encode()
+
+    def seen():
+        copies = json.loads(ask(client, "/copies")[2])
+        return [copy for copy in copies if copy["method"] == "POST"]
+
+    assert wait_for("the copy", seen) == [{"method": "POST", "target": "/hello", "host": "plain.example.com-shadow", "body": "body"}]
 
 
 def test_503_says_why_no_upstream_answered(client):

@@ -20,12 +20,16 @@ class Application:
         self.name = name
         self.connections = self.requests = 0
         self.left_to_fail = 0
+        self.seen = []
 
     async def serve(self, reader, writer):
         self.connections += 1
         try:
             while request := await self.read(reader, writer):
                 self.requests += 1
+                host = dict((name.lower(), value) for name, value in request.headers).get("host")
+                body = request.body[:20].decode("latin-1")
+                self.seen = [*self.seen, {"method": request.method, "target": request.target, "host": host, "body": body}][-50:]
                 if not await self.answer(request, reader, writer):
                     break
                 await writer.drain()
@@ -77,6 +81,10 @@ class Application:
             "connections": self.connections,
         }
         self.send(writer, "200 OK", json.dumps(seen).encode(), "content-type: application/json", "x-app: seen")
+
+    async def do_copies(self, _request, _reader, writer):
+        """The last requests of all connections."""
+        self.send(writer, "200 OK", json.dumps(self.seen).encode())
 
     async def do_status(self, request, _reader, writer):
         self.send(writer, request.path.split("/")[2] + " Because", f"status of {self.name}\n".encode())
