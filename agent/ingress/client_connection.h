@@ -20,10 +20,7 @@ namespace sluice::ingress {
 
 class Desk;
 
-class ClientConnection final : public Guest,
-                               public serving::Live,
-                               private net::Socket::Listener,
-                               private net::Timeout {
+class ClientConnection final : public Guest, public serving::Live, private net::Socket::Listener, private net::Timeout {
  public:
   // Serves what came to `listener`, of `plan`, which is not one for TCP.
   static void open(Desk& desk, std::shared_ptr<const Plan> plan, const IngressListener& listener, net::Socket socket);
@@ -90,9 +87,9 @@ class ClientConnection final : public Guest,
 
   Desk& desk_;
   std::shared_ptr<const Plan> plan_;
-  const IngressListener* listener_;               // of plan_; null: it has none like it any more
-  const IngressServer* server_ = nullptr;         // of plan_, where TLS ended; null: plain, or there is none any more
-  std::shared_ptr<const tls::Context> context_;   // that its TLS was begun with; null: plain
+  const IngressListener* listener_;              // of plan_; null: it has none like it any more
+  const IngressServer* server_ = nullptr;        // of plan_, where TLS ended; null: plain, or there is none any more
+  std::shared_ptr<const tls::Context> context_;  // that its TLS was begun with; null: plain
   std::string sni_;
   std::unique_ptr<net::Channel> channel_;
   std::unique_ptr<ServerCodec> codec_;

@@ -83,7 +83,8 @@ void Cluster::use(Target target) {
                                      .pick = 0,
                                      .locality = desk_.settings().ingress.outside.locality,
                                      .subset = target.subset});
-  const bool tls_changed = target.policy.tls != target_.policy.tls || (target_.port && target.port->protocol != protocol_);
+  const bool tls_changed =
+      target.policy.tls != target_.policy.tls || (target_.port && target.port->protocol != protocol_);
   const bool changed = !target_.service || tls_changed || plan.size() != plan_.size() ||
                        !std::equal(plan.begin(), plan.end(), plan_.begin(), same);
   protocol_ = target.port->protocol;

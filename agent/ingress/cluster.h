@@ -1,5 +1,5 @@
-// The endpoints of one destination as one worker sees them: where a request goes among them, which connections are kept,
-// and who is left out for a while (passive outlier ejection).
+// The endpoints of one destination as one worker sees them: where a request goes among them, which connections are
+// kept, and who is left out for a while (passive outlier ejection).
 #pragma once
 
 #include <boost/intrusive/list.hpp>
@@ -37,7 +37,7 @@ struct Place {
   std::vector<Http1Client*> resting;  // the last one was used last
   Http2Client* shared = nullptr;      // takes new requests; null: none
   std::size_t connections = 0;
-  std::size_t requests = 0;  // under way
+  std::size_t requests = 0;     // under way
   std::uint32_t failures = 0;   // in a row
   std::uint32_t ejections = 0;  // since it answered last
   std::uint64_t ejected_until_ns = 0;
@@ -64,8 +64,7 @@ class Cluster : public std::enable_shared_from_this<Cluster> {
   Cluster& operator=(const Cluster&) = delete;
 
   // Who waits for endpoints to be known. It is told once, or goes.
-  class Waiter
-      : public boost::intrusive::list_base_hook<boost::intrusive::link_mode<boost::intrusive::auto_unlink>> {
+  class Waiter : public boost::intrusive::list_base_hook<boost::intrusive::link_mode<boost::intrusive::auto_unlink>> {
    public:
     virtual void on_endpoints() = 0;
 
@@ -86,8 +85,8 @@ class Cluster : public std::enable_shared_from_this<Cluster> {
   // What was learnt of a request to one of its endpoints: the status of the answer; 0: there was none.
   void note(Place& place, unsigned status);
 
-  // An endpoint for a request, as the policy says: of two by turns the one with fewer requests, by turns, or any; none of `tried` where there is another one. One that is
-  // left out only where all are. Null: there is none.
+  // An endpoint for a request, as the policy says: of two by turns the one with fewer requests, by turns, or any; none
+  // of `tried` where there is another one. One that is left out only where all are. Null: there is none.
   std::shared_ptr<Place> choose(std::span<const Place* const> tried);
   // A stream for one request, on a connection that is kept or dialled for it. Null, with `problem` said: the
   // destination's TLS cannot begin, or its limit of connections is reached.
@@ -107,7 +106,7 @@ class Cluster : public std::enable_shared_from_this<Cluster> {
   const std::string host_;
   Target target_;
   Protocol protocol_ = Protocol::http;  // of the target
-  std::vector<serving::Target> plan_;  // what target_ comes to
+  std::vector<serving::Target> plan_;   // what target_ comes to
   std::vector<std::shared_ptr<Place>> places_;
   std::size_t next_ = 0;
   bool by_name_ = false;  // some of plan_ must be resolved

@@ -82,7 +82,8 @@ std::shared_ptr<Cluster> Desk::find_cluster(const Plan& plan, const Destination&
   }
   auto target = find_target(plan, destination, port);
   if (!target) return current ? found_[&destination] = nullptr : nullptr;
-  auto key = fmt::format("{} {} {} {}", target->service->rule(), target->host, target->port->number, destination.subset);
+  auto key =
+      fmt::format("{} {} {} {}", target->service->rule(), target->host, target->port->number, destination.subset);
   auto& cluster = clusters_[std::move(key)];
   // A request that was held up goes where those go that came after it.
   const bool is_new = !cluster;
@@ -104,8 +105,7 @@ void Desk::note_refusal(Reason reason) {
   house_.metrics.count_decision(observe::Decision::deny, reason);
 }
 
-std::optional<Target> Desk::find_target(const Plan& plan, const Destination& destination,
-                                        std::uint16_t port) const {
+std::optional<Target> Desk::find_target(const Plan& plan, const Destination& destination, std::uint16_t port) const {
   const auto& snapshot = *plan.snapshot;
   Target target;
   target.snapshot = plan.snapshot;

@@ -101,7 +101,7 @@ class Desk {
   std::unordered_map<const Destination*, std::shared_ptr<Cluster>> found_;  // of the plan in force
   // Of the plan in force, by route and status.
   std::map<std::pair<const char*, unsigned>, observe::Metrics::Requests> counted_;
-  std::vector<std::unique_ptr<Exchange>> exchanges_;        // all
+  std::vector<std::unique_ptr<Exchange>> exchanges_;  // all
   std::vector<Exchange*> idle_exchanges_;
   std::string date_;
   std::uint64_t date_s_ = 0;

@@ -45,7 +45,9 @@ void Doors::open(const Door& door, const Endpoint& endpoint) {
   }
   Listeners listeners;
   for (std::size_t number = 0; number < workers_.size(); ++number) {
-    auto serve = [serve = &serve_, number, door](net::Socket client) { return (*serve)(number, door, std::move(client)); };
+    auto serve = [serve = &serve_, number, door](net::Socket client) {
+      return (*serve)(number, door, std::move(client));
+    };
     listeners.push_back(workers_[number]->accept_soon(std::move(acceptors[number]), std::move(serve)));
   }
   spdlog::info("listening on {}", endpoint.to_string());

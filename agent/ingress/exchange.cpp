@@ -303,8 +303,8 @@ bool Exchange::prepare_outgoing(const Destination& destination) {
   } else if (path_.data() == request_.target.data()) {
     outgoing_.target = request_.target;
   } else {
-    outgoing_.target = arena_.keep(fmt::format("{}{}", path_, request_.target.substr(std::min(
-                                                                  request_.target.find('?'), request_.target.size()))));
+    outgoing_.target = arena_.keep(fmt::format(
+        "{}{}", path_, request_.target.substr(std::min(request_.target.find('?'), request_.target.size()))));
   }
   if (!plain) outgoing_.authority = route_.actions->rewrite_authority(facts(), destination);
 
@@ -314,8 +314,8 @@ bool Exchange::prepare_outgoing(const Destination& destination) {
     // Who sends these claims what only this side knows.
     if (same_name(field.name, "x-forwarded-proto") || same_name(field.name, "x-forwarded-client-cert")) continue;
     if (same_name(field.name, "x-forwarded-for")) {
-      forwarded_for = forwarded_for.empty() ? field.value
-                                            : arena_.keep(fmt::format("{}, {}", forwarded_for, field.value));
+      forwarded_for =
+          forwarded_for.empty() ? field.value : arena_.keep(fmt::format("{}, {}", forwarded_for, field.value));
     } else if (same_name(field.name, "x-request-id")) {
       id = field.value;
     } else {
@@ -323,9 +323,9 @@ bool Exchange::prepare_outgoing(const Destination& destination) {
     }
   }
   const auto& peer = connection_->peer_text();
-  outgoing_fields_.push_back(
-      {"x-forwarded-for",
-       forwarded_for.empty() ? std::string_view(peer) : arena_.keep(fmt::format("{}, {}", forwarded_for, peer))});
+  outgoing_fields_.push_back({"x-forwarded-for", forwarded_for.empty()
+                                                     ? std::string_view(peer)
+                                                     : arena_.keep(fmt::format("{}, {}", forwarded_for, peer))});
   outgoing_fields_.push_back({"x-forwarded-proto", request_.scheme()});
   const bool sane = !id.empty() && id.size() <= 128 && is_printable(id);
   outgoing_fields_.push_back({"x-request-id", sane ? id : make_request_id(desk_, arena_)});
@@ -509,7 +509,8 @@ void Exchange::abort_by_fault(const HttpFault::Abort& abort) {
   reason_ = "fault";
   detail_ = "fault.abort of the rule";
   if (abort.http_status != 0) return respond_with(abort.http_status, "text/plain", "fault.abort of the rule\n");
-  outgoing_fields_ = {{"content-type", "application/grpc"}, {"grpc-status", arena_.keep(fmt::to_string(abort.grpc_status))}};
+  outgoing_fields_ = {{"content-type", "application/grpc"},
+                      {"grpc-status", arena_.keep(fmt::to_string(abort.grpc_status))}};
   respond_with(200, "", "");
 }
 

@@ -125,7 +125,7 @@ class Exchange final : public RequestTaker, private AnswerTaker, private Cluster
   std::vector<Mirror*> mirrors_;
   OutgoingRequest outgoing_;
   Fields outgoing_fields_;
-  HeaderFields altered_;   // the request's fields, where rules alter them
+  HeaderFields altered_;  // the request's fields, where rules alter them
   CorsAnswer cors_;
   std::vector<std::uint8_t> sent_content_;  // of the request, to send it once more
   bool resendable_ = true;                  // sent_content_ is all of it

@@ -18,7 +18,9 @@ class Guest : public boost::intrusive::list_base_hook<boost::intrusive::link_mod
 class GuestList {
  public:
   explicit GuestList(boost::asio::io_context& context) : context_(context) {}
-  ~GuestList() { guests_.clear_and_dispose([](Guest* guest) { delete guest; }); }
+  ~GuestList() {
+    guests_.clear_and_dispose([](Guest* guest) { delete guest; });
+  }
   GuestList(const GuestList&) = delete;
   GuestList& operator=(const GuestList&) = delete;
 

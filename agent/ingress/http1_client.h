@@ -49,17 +49,17 @@ class Http1Client final : public ServerConnection, public ServerStream {
   std::vector<std::uint8_t> kept_;
   std::optional<relay::BodyContent> body_;
   std::string method_;
-  bool chunked_ = false;        // the request's content
+  bool chunked_ = false;  // the request's content
   bool request_ended_ = false;
-  bool answer_begun_ = false;   // a byte of it came
+  bool answer_begun_ = false;  // a byte of it came
   bool head_taken_ = false;
   bool answer_ended_ = false;
   bool keeps_alive_ = false;
   bool until_close_ = false;
-  bool raw_ = false;            // upgraded
+  bool raw_ = false;  // upgraded
   bool wants_upgrade_ = false;
   bool paused_ = false;
-  bool was_used_ = false;       // by an exchange before this one
+  bool was_used_ = false;  // by an exchange before this one
 };
 
 }  // namespace sluice::ingress

@@ -56,10 +56,10 @@ class Http1Server final : public ServerCodec, private ClientStream {
   unsigned minor_version_ = 1;       // the request's
   bool is_head_request_ = false;
   bool request_ended_ = true;
-  bool paused_ = false;       // the exchange takes no more content now
-  bool closes_ = false;       // no request after this one
-  bool chunked_ = false;      // the answer
-  bool raw_ = false;          // upgraded: bytes both ways
+  bool paused_ = false;   // the exchange takes no more content now
+  bool closes_ = false;   // no request after this one
+  bool chunked_ = false;  // the answer
+  bool raw_ = false;      // upgraded: bytes both ways
   bool answer_begun_ = false;
   bool answer_ended_ = false;
 };

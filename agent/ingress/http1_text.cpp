@@ -30,8 +30,8 @@ std::string_view path_of(std::string_view target, Request& request) {
 void write_status(net::Channel& channel, unsigned status) {
   if (status == 200) return channel.write("HTTP/1.1 200 OK\r\n");
   std::array<char, 128> line{};
-  const auto end = fmt::format_to_n(line.data(), line.size(), FMT_COMPILE("HTTP/1.1 {:03} {}\r\n"), status,
-                                    reason_phrase(status));
+  const auto end =
+      fmt::format_to_n(line.data(), line.size(), FMT_COMPILE("HTTP/1.1 {:03} {}\r\n"), status, reason_phrase(status));
   channel.write(std::string_view(line.data(), end.size));
 }
 

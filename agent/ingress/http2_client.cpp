@@ -112,8 +112,8 @@ class Http2Client::Stream final : public ServerStream {
   Http2Client& client_;
 
  public:
-  std::int32_t id = 0;            // 0: not sent
-  AnswerTaker* taker = nullptr;   // null: released
+  std::int32_t id = 0;           // 0: not sent
+  AnswerTaker* taker = nullptr;  // null: released
   Http2Head head;
   Http2Content content;  // of the request
   bool head_ended = false;

@@ -43,8 +43,8 @@ class Http2Client final : public ServerConnection {
 
   Http2Session session_;
   Http2Fields fields_;
-  std::unordered_map<std::int32_t, Stream*> by_id_;   // of the open ones
-  std::vector<std::unique_ptr<Stream>> streams_;      // all that somebody holds, or that are open
+  std::unordered_map<std::int32_t, Stream*> by_id_;  // of the open ones
+  std::vector<std::unique_ptr<Stream>> streams_;     // all that somebody holds, or that are open
   std::vector<std::unique_ptr<Stream>> idle_;
   bool retiring_ = false;
 };

@@ -289,8 +289,7 @@ struct Http2Server::Callbacks {
   }
 };
 
-Http2Server::Http2Server(ClientConnection& connection)
-    : connection_(connection), resets_(200, 50), controls_(200, 20) {
+Http2Server::Http2Server(ClientConnection& connection) : connection_(connection), resets_(200, 50), controls_(200, 20) {
   nghttp2_session* made = nullptr;
   if (::nghttp2_session_server_new2(&made, &Callbacks::get(), this, &Callbacks::options()) != 0) {
     failed_ = true;
@@ -429,10 +428,10 @@ void Http2Server::on_room() {
 // Nothing is left to be said on either side, or nothing can be.
 void Http2Server::end_if_done() {
   if (connection_.is_over()) return;
-  const bool over = failed_ || !session_ ||
-                    (::nghttp2_session_want_read(session_.get()) == 0 &&
-                     ::nghttp2_session_want_write(session_.get()) == 0) ||
-                    (draining_ && streams_.empty());
+  const bool over =
+      failed_ || !session_ ||
+      (::nghttp2_session_want_read(session_.get()) == 0 && ::nghttp2_session_want_write(session_.get()) == 0) ||
+      (draining_ && streams_.empty());
   if (!over) return;
   if (session_) produce();
   connection_.finish();

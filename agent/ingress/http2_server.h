@@ -46,7 +46,7 @@ class Http2Server final : public ServerCodec {
   std::unordered_map<std::int32_t, std::unique_ptr<Stream>> streams_;
   std::vector<std::unique_ptr<Stream>> idle_;
   std::size_t exchanges_ = 0;
-  EventBudget resets_;   // of streams, by the client
+  EventBudget resets_;    // of streams, by the client
   EventBudget controls_;  // SETTINGS, PING, PRIORITY, empty frames
   bool failed_ = false;
   bool draining_ = false;

@@ -31,7 +31,8 @@ std::vector<Service> to_services(const std::vector<settings::ClusterService>& co
     const auto first_dot = one.host.find('.');
     const auto second_dot = one.host.find('.', first_dot + 1);
     service.name = one.host.substr(0, first_dot);
-    if (first_dot != std::string::npos) service.namespace_name = one.host.substr(first_dot + 1, second_dot - first_dot - 1);
+    if (first_dot != std::string::npos)
+      service.namespace_name = one.host.substr(first_dot + 1, second_dot - first_dot - 1);
     service.hosts = {one.host};
     service.ports = {{one.port, one.port, protocol, "port"}};
     service.resolution = Resolution::static_;

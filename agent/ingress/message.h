@@ -1,5 +1,5 @@
-// HTTP messages between the two sides of an exchange, in no version of the protocol: heads as views, what belongs to one
-// hop left out.
+// HTTP messages between the two sides of an exchange, in no version of the protocol: heads as views, what belongs to
+// one hop left out.
 #pragma once
 
 #include <cstdint>
@@ -43,8 +43,8 @@ class Arena {
 
 // What a head says about its connection and its body (RFC 9110 section 7.6.1), besides its fields.
 struct HopFields {
-  bool trailers = false;           // TE: trailers
-  std::string_view upgrade;        // Upgrade, where Connection names it
+  bool trailers = false;     // TE: trailers
+  std::string_view upgrade;  // Upgrade, where Connection names it
   std::string_view content_length;
   std::string_view host;
   bool expects_continue = false;

@@ -103,8 +103,8 @@ bool RelayedCall::still_allowed(const Snapshot& snapshot) const {
   const auto* routes = snapshot.ingress();
   for (const auto& listener : routes->listeners()) {
     if (listener.port != listener_.port || listener.bind != listener_.bind) continue;
-    const auto* server = listener.kind == IngressListener::Kind::tcp ? listener.servers.data()
-                                                                     : routes->find_server(listener, host_);
+    const auto* server =
+        listener.kind == IngressListener::Kind::tcp ? listener.servers.data() : routes->find_server(listener, host_);
     if (server == nullptr || server->content != server_.content) return false;
     const auto route = routes->route_connection(*server, host_);
     return route.kind == IngressConnectionRoute::Kind::forward && describe(route) == way_;

@@ -29,7 +29,9 @@ class RelayedCall final : public serving::Call {
   net::Task<std::optional<serving::Refusal>> end_tls();
   std::optional<serving::Refusal> decide(Sniffed sniffed) override;
   net::Task<std::optional<serving::Refusal>> connect() override;
-  std::optional<std::string> find_way(const Snapshot&, const sluice::Request&, const Verdict&) const override { return way_; }
+  std::optional<std::string> find_way(const Snapshot&, const sluice::Request&, const Verdict&) const override {
+    return way_;
+  }
 
   Desk& desk_;
   const std::shared_ptr<const Plan> plan_;

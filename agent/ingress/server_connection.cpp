@@ -127,7 +127,8 @@ void ServerConnection::on_timeout() {
   if (stage_ == Stage::connecting) return fail(Failure::Kind::timeout, where + ": no answer in time");
   if (stage_ == Stage::handshake) return fail(Failure::Kind::timeout, where + ": the TLS handshake took too long");
   if (resting_) return on_idle_for_long();
-  if (is_due() && !std::exchange(moved_, false)) return fail(Failure::Kind::reset, where + ": took or sent nothing for too long");
+  if (is_due() && !std::exchange(moved_, false))
+    return fail(Failure::Kind::reset, where + ": took or sent nothing for too long");
   arm(desk_.timeouts(), desk_.settings().ingress.stall_timeout);
 }
 

@@ -1,5 +1,6 @@
-// An exchange (one request and its answer) between two streams: one of a client's connection, one of a server's. Whether
-// either speaks HTTP/1.1 or HTTP/2 does not matter to it. Nothing here waits: what cannot go on now is told later.
+// An exchange (one request and its answer) between two streams: one of a client's connection, one of a server's.
+// Whether either speaks HTTP/1.1 or HTTP/2 does not matter to it. Nothing here waits: what cannot go on now is told
+// later.
 //
 // Back-pressure: content is pushed on as it comes. Who returns false from on_..._content() takes no more: the stream
 // stops reading until read_more().
@@ -63,7 +64,8 @@ struct Failure {
   std::string detail;
 };
 
-// What the stream of a server tells. After on_answer_end() or on_failure() it tells nothing more, and is to be released.
+// What the stream of a server tells. After on_answer_end() or on_failure() it tells nothing more, and is to be
+// released.
 class AnswerTaker {
  public:
   virtual void on_interim(unsigned status, const Fields& fields) = 0;

@@ -19,7 +19,7 @@ Result<std::unique_ptr<Upstreams>> Upstreams::open(boost::asio::io_context& cont
 }
 
 net::Task<std::variant<std::vector<Endpoint>, Refusal>> Upstreams::find(TargetQuery query, std::size_t max_resolved,
-                                                                          std::size_t max_found) {
+                                                                        std::size_t max_found) {
   query.locality = settings_.locality;
   const auto targets = plan_targets(query);
   Refusal refusal{Reason::upstream_refused, "the service has no address to dial: give it endpoints or a resolution"};

@@ -38,9 +38,8 @@ std::optional<std::string> Connection::prepare_client(const ConnectOptions& opti
   }
   const auto protocols = encode_alpn(options.alpn);
   // Of all of OpenSSL's setters this one says 0 for success.
-  if (!protocols.empty() &&
-      ::SSL_set_alpn_protos(ssl.get(), reinterpret_cast<const unsigned char*>(protocols.data()),
-                            static_cast<unsigned>(protocols.size())) != 0) {
+  if (!protocols.empty() && ::SSL_set_alpn_protos(ssl.get(), reinterpret_cast<const unsigned char*>(protocols.data()),
+                                                  static_cast<unsigned>(protocols.size())) != 0) {
     return "the protocols cannot be offered";
   }
   // A connection that is still to be dialled has no other end yet that the kernel would name.

@@ -23,9 +23,9 @@ struct Loaded {
   std::string alpn;       // servers: as on the wire, RFC 7301 section 3.1
   PeerRules rules;
   bool verify = false;
-  std::int64_t expires = 0;                     // the first of its certificates to expire
-  std::map<const X509*, std::string> staples;   // servers: OCSP responses of certificates in `context`, DER
-  std::vector<std::string> hosts_without;       // servers: hosts that no certificate is for
+  std::int64_t expires = 0;                    // the first of its certificates to expire
+  std::map<const X509*, std::string> staples;  // servers: OCSP responses of certificates in `context`, DER
+  std::vector<std::string> hosts_without;      // servers: hosts that no certificate is for
   SslCtxPtr context;
 };
 

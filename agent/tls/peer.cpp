@@ -59,7 +59,8 @@ bool has_wanted_hash(const X509* certificate, const PeerRules& rules) {
   unsigned char* key = nullptr;
   const int key_bytes = ::i2d_X509_PUBKEY(::X509_get_X509_PUBKEY(certificate), &key);
   const std::unique_ptr<unsigned char, decltype([](unsigned char* bytes) { OPENSSL_free(bytes); })> owned(key);
-  return key_bytes > 0 && is_one_of(rules.public_key_hashes, base64(sha256({key, static_cast<std::size_t>(key_bytes)})));
+  return key_bytes > 0 &&
+         is_one_of(rules.public_key_hashes, base64(sha256({key, static_cast<std::size_t>(key_bytes)})));
 }
 
 }  // namespace

@@ -14,8 +14,8 @@
 namespace sluice::tls {
 namespace {
 
-constexpr std::string_view secret_keys[] = {"cert", "key", "tls.crt", "tls.key", "tls.ocsp-staple",
-                                            "cacert", "ca.crt", "crl", "ca.crl"};
+constexpr std::string_view secret_keys[] = {"cert",   "key",    "tls.crt", "tls.key", "tls.ocsp-staple",
+                                            "cacert", "ca.crt", "crl",     "ca.crl"};
 
 bool is_there(const std::string& path) {
   const auto version = FileVersion::of(path);
@@ -84,9 +84,8 @@ bool same(const TerminationOptions& left, const TerminationOptions& right) {
   const auto tied = [](const TerminationOptions& options) {
     const auto& tls = options.tls;
     return std::tie(options.hosts, options.alpn, tls.mode, tls.credentials, tls.files, tls.ca_certificates,
-                    tls.ca_credential, tls.ca_crl, tls.subject_alt_names, tls.certificate_hashes,
-                    tls.public_key_hashes, tls.min_version, tls.max_version, tls.cipher_suites,
-                    tls.insecure_skip_verify);
+                    tls.ca_credential, tls.ca_crl, tls.subject_alt_names, tls.certificate_hashes, tls.public_key_hashes,
+                    tls.min_version, tls.max_version, tls.cipher_suites, tls.insecure_skip_verify);
   };
   return tied(left) == tied(right);
 }
@@ -136,7 +135,8 @@ std::vector<std::string> TerminationContext::paths() const {
 
 Result<std::vector<TerminationContext::Credential>> TerminationContext::find_credentials() const {
   std::vector<Credential> credentials;
-  for (const auto& files : options_.tls.files) credentials.push_back({{files.certificate, files.private_key, "", ""}, ""});
+  for (const auto& files : options_.tls.files)
+    credentials.push_back({{files.certificate, files.private_key, "", ""}, ""});
   for (const auto& name : options_.tls.credentials) {
     if (!is_secret_name(name)) return Error("credentialName " + name + ": not the name of a Secret");
     const auto directory = secrets_ + "/" + name;
@@ -145,7 +145,8 @@ Result<std::vector<TerminationContext::Credential>> TerminationContext::find_cre
     files.certificate = find_key(directory, {generic ? "cert" : "tls.crt"});
     files.key = find_key(directory, {generic ? "key" : "tls.key"});
     if (files.certificate.empty()) return Error(directory + ": no certificate: neither tls.crt nor cert is there");
-    if (files.key.empty()) return Error(files.certificate + ": its key " + (generic ? "key" : "tls.key") + " is missing");
+    if (files.key.empty())
+      return Error(files.certificate + ": its key " + (generic ? "key" : "tls.key") + " is missing");
     credentials.push_back({std::move(files), find_key(directory, {"tls.ocsp-staple"})});
   }
   return credentials;

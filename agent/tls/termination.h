@@ -17,9 +17,9 @@ struct TerminationOptions {
   std::vector<std::string> alpn;   // most wanted first
 };
 
-// Secrets are directories under one, as Kubernetes mounts them: a file for each key. Keys of a certificate: cert and key,
-// or else tls.crt and tls.key, with tls.ocsp-staple; of the roots for clients: cacert, or else ca.crt, in the Secret
-// NAME-cacert or else in NAME itself, and beside them crl, or else ca.crl.
+// Secrets are directories under one, as Kubernetes mounts them: a file for each key. Keys of a certificate: cert and
+// key, or else tls.crt and tls.key, with tls.ocsp-staple; of the roots for clients: cacert, or else ca.crt, in the
+// Secret NAME-cacert or else in NAME itself, and beside them crl, or else ca.crl.
 class TerminationContext final : public Context {
  public:
   TerminationContext(TerminationOptions options, std::string secrets);

@@ -56,7 +56,10 @@ MIRROR = "mirror.my-namespace.svc.cluster.local"
 
 def bound(**changes):
     """The seed's VirtualService, with the namespace of its gateway, and these http rules."""
-    return {**VIRTUAL_SERVICE, "spec": {**VIRTUAL_SERVICE["spec"], "gateways": ["istio-system/my-ingress-gateway"], **changes}}
+    return {
+        **VIRTUAL_SERVICE,
+        "spec": {**VIRTUAL_SERVICE["spec"], "gateways": ["istio-system/my-ingress-gateway"], **changes},
+    }
 
 
 def route(host=SERVICE, **more):
@@ -94,13 +97,28 @@ def scene():
             hosts=["plain.example.com"],
             gateways=["istio-system/plain"],
             http=[
-                {"match": [{"uri": {"prefix": "/pair"}}], "rewrite": {"uri": "/echo"}, **route("pair.my-namespace.svc.cluster.local")},
-                {"match": [{"uri": {"prefix": "/half"}}], "rewrite": {"uri": "/hello"}, **route("half.my-namespace.svc.cluster.local")},
+                {
+                    "match": [{"uri": {"prefix": "/pair"}}],
+                    "rewrite": {"uri": "/echo"},
+                    **route("pair.my-namespace.svc.cluster.local"),
+                },
+                {
+                    "match": [{"uri": {"prefix": "/half"}}],
+                    "rewrite": {"uri": "/hello"},
+                    **route("half.my-namespace.svc.cluster.local"),
+                },
                 {"match": [{"uri": {"prefix": "/dead"}}], **route("dead.my-namespace.svc.cluster.local")},
                 {"match": [{"uri": {"prefix": "/nowhere"}}], **route("absent.my-namespace.svc.cluster.local")},
                 {"match": [{"uri": {"prefix": "/moved"}}], "redirect": {"uri": "/new", "redirectCode": 308}},
-                {"match": [{"uri": {"prefix": "/fixed"}}], "directResponse": {"status": 418, "body": {"string": "tea"}}},
-                {"match": [{"uri": {"prefix": "/faulty"}}], "fault": {"abort": {"httpStatus": 555, "percentage": {"value": 100}}}, **route()},
+                {
+                    "match": [{"uri": {"prefix": "/fixed"}}],
+                    "directResponse": {"status": 418, "body": {"string": "tea"}},
+                },
+                {
+                    "match": [{"uri": {"prefix": "/faulty"}}],
+                    "fault": {"abort": {"httpStatus": 555, "percentage": {"value": 100}}},
+                    **route(),
+                },
                 {"match": [{"uri": {"prefix": "/hurry"}}], "rewrite": {"uri": "/slow"}, "timeout": "0.2s", **route()},
                 {
                     "match": [{"uri": {"prefix": "/again"}}],
@@ -239,7 +257,9 @@ def test_what_the_client_sent_arrives_with_what_the_ingress_knows(scene):
 
 
 def test_fields_of_one_hop_stay_there(client):
-    _, _, body = ask(client, "/echo", fields=["Connection: x-mine, keep-alive", "X-Mine: 1", "Keep-Alive: 5", "X-Yours: 2"])
+    _, _, body = ask(
+        client, "/echo", fields=["Connection: x-mine, keep-alive", "X-Mine: 1", "Keep-Alive: 5", "X-Yours: 2"]
+    )
     names = {name.lower() for name, _ in json.loads(body)["headers"]}
     assert "x-yours" in names and not names & {"x-mine", "keep-alive", "connection"}
 
@@ -313,7 +333,10 @@ def test_cors_is_answered_here(client):
     status, fields, _ = ask(client, "/cors", "OPTIONS", ask_first)
     assert status == 200 and fields["access-control-allow-origin"] == "https://a.example"
     assert "PUT" in fields["access-control-allow-methods"]
-    assert ask(client, "/cors", fields=["Origin: https://a.example"])[1]["access-control-allow-origin"] == "https://a.example"
+    assert (
+        ask(client, "/cors", fields=["Origin: https://a.example"])[1]["access-control-allow-origin"]
+        == "https://a.example"
+    )
     assert "access-control-allow-origin" not in ask(client, "/cors", fields=["Origin: https://b.example"])[1]
 
 
@@ -324,7 +347,9 @@ def test_a_mirror_gets_a_copy_and_its_answer_goes_nowhere(client):
         copies = json.loads(ask(client, "/copies")[2])
         return [copy for copy in copies if copy["method"] == "POST"]
 
-    assert wait_for("the copy", seen) == [{"method": "POST", "target": "/hello", "host": "plain.example.com-shadow", "body": "body"}]
+    assert wait_for("the copy", seen) == [
+        {"method": "POST", "target": "/hello", "host": "plain.example.com-shadow", "body": "body"}
+    ]
 
 
 def test_503_says_why_no_upstream_answered(client):
@@ -398,7 +423,9 @@ def test_http_1_0_ends_unless_it_asks_to_stay(scene):
 
 
 def test_requests_that_are_sent_together_are_answered_in_order(client):
-    client.sendall(b"".join(b"GET /status/%d HTTP/1.1\r\nHost: plain.example.com\r\n\r\n" % (500 + n) for n in range(20)))
+    client.sendall(
+        b"".join(b"GET /status/%d HTTP/1.1\r\nHost: plain.example.com\r\n\r\n" % (500 + n) for n in range(20))
+    )
     raw = b""
     while raw.count(f"status of {APP}\n".encode()) < 20:
         raw += client.recv(65536)
@@ -432,7 +459,9 @@ def test_an_answer_before_the_body_ends_the_connection(client):
 
 
 def test_an_upgraded_connection_is_relayed_both_ways(client):
-    client.sendall(b"GET /upgrade HTTP/1.1\r\nHost: plain.example.com\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+    client.sendall(
+        b"GET /upgrade HTTP/1.1\r\nHost: plain.example.com\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+    )
     head = b""
     while not head.endswith(b"\r\n\r\n"):
         head += client.recv(1)
@@ -494,7 +523,11 @@ def test_http_2_carries_bodies_both_ways(scene, tmp_path):
 
 
 def test_many_requests_share_one_http_2_connection(scene, tmp_path):
-    urls = [argument for n in range(30) for argument in (f"https://{HOST}/big?bytes={n * 1000}", "-o", str(tmp_path / f"{n}"))]
+    urls = [
+        argument
+        for n in range(30)
+        for argument in (f"https://{HOST}/big?bytes={n * 1000}", "-o", str(tmp_path / f"{n}"))
+    ]
     done = scene.curl(f"https://{HOST}/hello", "--http2", "-Z", "--parallel-max", "30", *urls)
     assert done.returncode == 0, done.stderr
     assert [(tmp_path / f"{n}").stat().st_size for n in range(30)] == [n * 1000 for n in range(30)]
@@ -547,7 +580,10 @@ def test_a_policy_that_changes_fails_no_request(scene):
     thread = threading.Thread(target=go_on)
     thread.start()
     for number in range(5):
-        scene.apply("more", resource("VirtualService", f"more{number}", "x", hosts=["x.example"], gateways=["x/y"], http=[route()]))
+        scene.apply(
+            "more",
+            resource("VirtualService", f"more{number}", "x", hosts=["x.example"], gateways=["x/y"], http=[route()]),
+        )
     done.set()
     thread.join()
     assert failures == []

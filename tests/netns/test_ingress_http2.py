@@ -273,7 +273,8 @@ def test_a_compressed_bomb_is_431_or_the_end(scene, session):
     # One entry of 4000 bytes in the dynamic table, and thousands of references of a byte each.
     entry = b"\x40\x05x-big\x7f" + bytes([(4000 - 127) & 0x7F | 0x80, (4000 - 127) >> 7]) + b"z" * 4000
     session.send(
-        frame(HEADERS, END_STREAM, 1, head() + entry + b"\xbe" * 8000), frame(CONTINUATION, END_HEADERS, 1, b"\xbe" * 16000)
+        frame(HEADERS, END_STREAM, 1, head() + entry + b"\xbe" * 8000),
+        frame(CONTINUATION, END_HEADERS, 1, b"\xbe" * 16000),
     )
     found = session.first(HEADERS, RST_STREAM, GOAWAY)
     assert found is None or found[0] != HEADERS or b"431" in found[3]
@@ -289,7 +290,9 @@ def test_a_client_that_takes_nothing_holds_little(scene, session):
         for kind, _, _, payload in session.frames():
             taken += len(payload) if kind == DATA else 0
     assert taken == 65535
-    resident = int(next(line for line in open(f"/proc/{scene.ingress.pid}/status") if line.startswith("VmRSS")).split()[1])
+    resident = int(
+        next(line for line in open(f"/proc/{scene.ingress.pid}/status") if line.startswith("VmRSS")).split()[1]
+    )
     assert resident < 200_000
     assert is_well(scene)
 

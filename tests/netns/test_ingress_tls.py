@@ -57,13 +57,17 @@ def scene():
             tls=[
                 {
                     "match": [{"sniHosts": [PASSED]}],
-                    "route": [{"destination": {"host": "secure.my-namespace.svc.cluster.local", "port": {"number": 443}}}],
+                    "route": [
+                        {"destination": {"host": "secure.my-namespace.svc.cluster.local", "port": {"number": 443}}}
+                    ],
                 }
             ],
             tcp=[
                 {
                     "match": [{"port": 9000}],
-                    "route": [{"destination": {"host": "raw.my-namespace.svc.cluster.local", "port": {"number": 9000}}}],
+                    "route": [
+                        {"destination": {"host": "raw.my-namespace.svc.cluster.local", "port": {"number": 9000}}}
+                    ],
                 }
             ],
         )
@@ -97,7 +101,9 @@ def test_the_exact_host_goes_before_the_wildcard(scene):
         assert names_of(sock) == {"*.example.com"} and get(sock, "two.example.com")[0] == 200
 
 
-@pytest.mark.parametrize("offer, chosen", [(["h2", "http/1.1"], "h2"), (["http/1.1"], "http/1.1"), (["http/1.1", "h2"], "h2")])
+@pytest.mark.parametrize(
+    "offer, chosen", [(["h2", "http/1.1"], "h2"), (["http/1.1"], "http/1.1"), (["http/1.1", "h2"], "h2")]
+)
 def test_the_protocol_is_negotiated(scene, offer, chosen):
     with scene.tls("one.example.com", alpn=offer) as sock:
         assert sock.selected_alpn_protocol() == chosen
@@ -165,7 +171,16 @@ def test_the_least_version_is_kept(scene):
 
 def test_sessions_are_resumed(scene):
     ticket = scene.directory / "ticket"
-    command = ("openssl", "s_client", "-connect", "127.0.0.1:443", "-servername", "one.example.com", "-CAfile", scene.authority.ca)
+    command = (
+        "openssl",
+        "s_client",
+        "-connect",
+        "127.0.0.1:443",
+        "-servername",
+        "one.example.com",
+        "-CAfile",
+        scene.authority.ca,
+    )
     request = "GET /hello HTTP/1.1\r\nHost: one.example.com\r\nConnection: close\r\n\r\n"
     first = scene.run(*command, "-sess_out", ticket, "-ign_eof", input=request)
     assert "HTTP/1.1 200 OK" in first.stdout, first
@@ -200,7 +215,10 @@ def test_a_renewed_certificate_is_shown_to_new_connections(scene):
 def test_a_bad_renewal_changes_nothing_and_is_said(scene):
     good, key = scene.authority.issue("spare", "DNS:changing.example.com")
     for files, what in [
-        ({"tls.crt": good.read_bytes(), "tls.key": (scene.authority.directory / "exact.key").read_bytes()}, "is not the key"),
+        (
+            {"tls.crt": good.read_bytes(), "tls.key": (scene.authority.directory / "exact.key").read_bytes()},
+            "is not the key",
+        ),
         ({"tls.crt": b"nonsense", "tls.key": key.read_bytes()}, "no certificate"),
     ]:
         scene.put_secret("changing", files)

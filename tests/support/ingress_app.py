@@ -29,7 +29,10 @@ class Application:
                 self.requests += 1
                 host = dict((name.lower(), value) for name, value in request.headers).get("host")
                 body = request.body[:20].decode("latin-1")
-                self.seen = [*self.seen, {"method": request.method, "target": request.target, "host": host, "body": body}][-50:]
+                self.seen = [
+                    *self.seen,
+                    {"method": request.method, "target": request.target, "host": host, "body": body},
+                ][-50:]
                 if not await self.answer(request, reader, writer):
                     break
                 await writer.drain()
@@ -146,7 +149,9 @@ class Application:
         found = {name.lower(): value for name, value in request.headers}
         if "upgrade" not in found.get("connection", "").lower():
             return self.send(writer, "400 Bad Request", b"no upgrade\n")
-        writer.write(f"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: {found['upgrade']}\r\n\r\n".encode())
+        writer.write(
+            f"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: {found['upgrade']}\r\n\r\n".encode()
+        )
         while data := await reader.read(4096):
             writer.write(b"echo:" + data)
             await writer.drain()
