@@ -269,7 +269,7 @@ void ClientConnection::on_timeout() {
     if (!moved) return end("idle");
   } else if (!codec_ || codec_->is_idle()) {
     // Between requests, or before the first one.
-    return finish();
+    return codec_ ? codec_->on_drain() : finish();
   } else if (in_head_) {
     return end("timeout");
   } else if (!moved && (channel_->queued() > 0 || codec_->awaits_client())) {

@@ -359,7 +359,10 @@ void Exchange::send_request() {
   if (!sent_content_.empty()) server_->send_content(sent_content_);
   if (!resendable_) sent_content_.clear();
   if (request_ended_ && !request_.ends) server_->send_end(request_trailers_);
-  if (const auto limit = retries().per_try_timeout_ms; limit > 0) step_.set(limit, &Exchange::on_try_timeout);
+  // A server that never answers would hold the client for ever, where no rule says for how long.
+  const auto longest = static_cast<std::uint32_t>(desk_.settings().limits.idle_timeout.count());
+  const auto limit = retries().per_try_timeout_ms;
+  step_.set(limit > 0 ? limit : longest, &Exchange::on_try_timeout);
   if (request_ended_) return;
   // Who expects to be told to go on has waited for this.
   if (std::exchange(request_.expects_continue, false) && received_bytes_ == 0) client_->send_interim(100, {});
@@ -497,7 +500,7 @@ void Exchange::on_try_timeout() {
   if (status_ == 0 && may_retry(HttpRetries::server_error | HttpRetries::reset | HttpRetries::gateway_error)) {
     return retry();
   }
-  respond(504, "upstream_timeout", "no answer within retries.perTryTimeout");
+  respond(504, "upstream_timeout", "no answer in time");
 }
 
 void Exchange::on_timeout() {

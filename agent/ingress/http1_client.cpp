@@ -238,8 +238,8 @@ void Http1Client::on_idle_for_long() {
 }
 
 bool Http1Client::is_due() const {
-  // How long an answer may take to begin is the route's business.
-  return channel().queued() > 0 || (head_taken_ && !answer_ended_ && !paused_ && !raw_);
+  // How long an answer may take, or be silent, is the route's and the client's business.
+  return channel().queued() > 0;
 }
 
 }  // namespace sluice::ingress

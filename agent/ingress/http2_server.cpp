@@ -118,8 +118,6 @@ class Http2Server::Stream final : public ClientStream {
     }
   }
 
-  bool is_paused() const { return paused_; }
-
   static ssize_t read_content(nghttp2_session* session, std::int32_t id, std::uint8_t*, std::size_t length,
                               std::uint32_t* flags, nghttp2_data_source* source, void*) {
     return static_cast<Http2Content*>(source->ptr)->read(session, id, length, *flags);
@@ -450,13 +448,6 @@ void Http2Server::on_drain() {
   const auto last = ::nghttp2_session_get_last_proc_stream_id(session_.get());
   ::nghttp2_submit_goaway(session_.get(), NGHTTP2_FLAG_NONE, last, NGHTTP2_NO_ERROR, nullptr, 0);
   connection_.flush_soon();
-}
-
-bool Http2Server::awaits_client() const {
-  return std::any_of(streams_.begin(), streams_.end(), [](const auto& entry) {
-    const auto& stream = *entry.second;
-    return stream.exchange != nullptr && !stream.request_ended && !stream.is_paused();
-  });
 }
 
 }  // namespace sluice::ingress

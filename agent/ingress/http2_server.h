@@ -26,7 +26,8 @@ class Http2Server final : public ServerCodec {
   void on_gone(std::string_view why) override;
   void on_drain() override;
   bool is_idle() const override { return exchanges_ == 0; }
-  bool awaits_client() const override;
+  // Streams of gRPC may be silent both ways for as long as they like.
+  bool awaits_client() const override { return false; }
 
  private:
   class Stream;
