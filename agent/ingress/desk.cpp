@@ -92,12 +92,13 @@ std::shared_ptr<Cluster> Desk::find_cluster(const Plan& plan, const Destination&
   return current ? found_[&destination] = cluster : cluster;
 }
 
-void Desk::note_request(const IngressRoute& route, unsigned status, double seconds) {
-  auto found = counted_.find({route.name.data(), status});
-  if (found == counted_.end()) {
-    const auto requests = house_.metrics.requests(route.host, route.name, status);
-    found = counted_.emplace(std::pair(route.name.data(), status), requests).first;
-  }
+void Desk::note_request(const Plan* plan, const IngressRoute& route, unsigned status, double seconds) {
+  const auto look_up = [&] { return house_.metrics.requests(route.host, route.name, status); };
+  // Names of another plan may stand where those of this one will.
+  if (plan != plan_.get()) return observe::Metrics::count_request(look_up(), seconds);
+  const std::tuple key(route.name.data(), route.host.data(), status);
+  auto found = counted_.find(key);
+  if (found == counted_.end()) found = counted_.emplace(key, look_up()).first;
   observe::Metrics::count_request(found->second, seconds);
 }
 

@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -78,8 +79,8 @@ class Desk {
   // The same without regard to connections; nullopt: no service has that host and port.
   std::optional<Target> find_target(const Plan& plan, const Destination& destination, std::uint16_t port) const;
 
-  // Counts a request that is over.
-  void note_request(const IngressRoute& route, unsigned status, double seconds);
+  // Counts a request that is over; `route` is of `plan`, null where there was none.
+  void note_request(const Plan* plan, const IngressRoute& route, unsigned status, double seconds);
   // Counts a connection that was not let in.
   void note_refusal(Reason reason);
 
@@ -99,8 +100,8 @@ class Desk {
   bool draining_ = false;
   std::unordered_map<std::string, std::shared_ptr<Cluster>> clusters_;
   std::unordered_map<const Destination*, std::shared_ptr<Cluster>> found_;  // of the plan in force
-  // Of the plan in force, by route and status.
-  std::map<std::pair<const char*, unsigned>, observe::Metrics::Requests> counted_;
+  // Of the plan in force, by route, host and status.
+  std::map<std::tuple<const char*, const char*, unsigned>, observe::Metrics::Requests> counted_;
   std::vector<std::unique_ptr<Exchange>> exchanges_;  // all
   std::vector<Exchange*> idle_exchanges_;
   std::string date_;

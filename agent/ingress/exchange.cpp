@@ -583,7 +583,7 @@ void Exchange::finish(std::string_view how) {
 
 void Exchange::record(std::string_view how) {
   const auto seconds = static_cast<double>(monotonic_ns() - started_ns_) / 1e9;
-  desk_.note_request(route_, status_, seconds);
+  desk_.note_request(plan_.get(), route_, status_, seconds);
   if (!desk_.log().wants(status_)) return;
   observe::Record record;
   connection_->describe(record);
@@ -600,6 +600,8 @@ void Exchange::record(std::string_view how) {
   record.duration_ms = seconds * 1e3;
   record.close_reason = how == "finished" ? "" : how;
   desk_.log().add(std::move(record));
+  // The last ones are not to wait for a loop that turns no more.
+  if (desk_.is_draining()) desk_.log().flush();
 }
 
 }  // namespace sluice::ingress
