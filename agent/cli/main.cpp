@@ -8,6 +8,7 @@
 #include "cli/detach_command.h"
 #include "cli/explain_command.h"
 #include "cli/gateway_command.h"
+#include "cli/ingress_command.h"
 #include "cli/status_command.h"
 
 int main(int argc, char** argv) {
@@ -17,6 +18,7 @@ int main(int argc, char** argv) {
   int exit_code = 0;
   sluice::cli::add_agent_command(app, exit_code);
   sluice::cli::add_gateway_command(app, exit_code);
+  sluice::cli::add_ingress_command(app, exit_code);
   sluice::cli::add_explain_command(app, exit_code);
   sluice::cli::add_detach_command(app, exit_code);
   sluice::cli::add_status_command(app, exit_code);

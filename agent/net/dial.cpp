@@ -117,7 +117,7 @@ std::optional<DialError> begin_dial(Socket& socket, const Endpoint& destination)
   ::setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   const int done = ::connect(fd.get(), target.data(), static_cast<socklen_t>(target.size()));
   if (done != 0 && errno != EINPROGRESS) return dial_error(destination, errno);
-  socket.open(std::move(fd));
+  socket.open(std::move(fd), destination);
   return std::nullopt;
 }
 

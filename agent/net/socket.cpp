@@ -149,8 +149,9 @@ Socket::Socket(Socket&& other) noexcept = default;
 Socket& Socket::operator=(Socket&& other) noexcept = default;
 Socket::~Socket() = default;
 
-void Socket::open(UniqueFd fd) {
+void Socket::open(UniqueFd fd, const Endpoint& peer) {
   state_->fd = std::move(fd);
+  state_->peer = peer;
 }
 
 bool Socket::is_open() const {
@@ -228,6 +229,12 @@ bool Socket::listen(Listener& listener) {
   const bool missed = state_->reading.ready || state_->ended || (state_->reading.told && !state_->took_all);
   if (missed) listen_later();
   return state_->watch(to_read);
+}
+
+void Socket::stop_listening() {
+  state_->listener = nullptr;
+  // What the listener was told may be unread.
+  state_->reading.ready = state_->reading.told = true;
 }
 
 bool Socket::listen_writable() {

@@ -36,7 +36,7 @@ class Socket {
   ~Socket();
 
   // Takes a descriptor, having had none.
-  void open(UniqueFd fd);
+  void open(UniqueFd fd, const Endpoint& peer);
   bool is_open() const;
   int native_handle() const;
   Poller& poller() const;
@@ -44,8 +44,8 @@ class Socket {
   boost::asio::ip::tcp::endpoint local_endpoint(boost::system::error_code& error) const;
   boost::asio::ip::tcp::endpoint remote_endpoint(boost::system::error_code& error) const;
 
-  // The other end of an accepted connection, also of one that was reset before it was accepted, which getpeername(2)
-  // does not tell any more. Unspecified: not accepted.
+  // The other end of a connection that was accepted or dialled, also of one that was reset before it was accepted or is
+  // not there yet, which getpeername(2) does not tell. Unspecified: neither.
   const Endpoint& peer() const;
 
   // recv(2) without waiting.
@@ -82,6 +82,8 @@ class Socket {
   bool listen(Listener& listener);
   // From now on it is told when the socket takes more.
   bool listen_writable();
+  // Nobody is told any more; the socket may be waited for again.
+  void stop_listening();
   // Tells it, of no event, when everything else that is ready has had its turn.
   void listen_later();
 

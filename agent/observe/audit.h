@@ -47,6 +47,7 @@ struct HttpFacts {
   std::string method;
   std::string host;
   std::string path;
+  unsigned status = 0;  // of the answer
 };
 
 // One record. Empty text, zero and nullopt fields are left out of the line.

@@ -128,6 +128,7 @@ void add_http(Members& line, const HttpFacts& facts) {
   http.text("method", facts.method, max_word);
   http.text("host", facts.host, max_name);
   http.text("path", facts.path, max_path);
+  http.number("status", facts.status);
   http.end();
 }
 

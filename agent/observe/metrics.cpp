@@ -25,6 +25,8 @@ constexpr std::size_t decision_count = 3;
 constexpr std::array dial_failures = {Reason::gateway_unreachable, Reason::gateway_denied,   Reason::address_forbidden,
                                       Reason::dns_failure,         Reason::upstream_refused, Reason::upstream_timeout};
 
+const prometheus::Histogram::BucketBoundaries request_buckets = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05,
+                                                                 0.1,    0.25,  0.5,    1,     2.5,  5,     10};
 const prometheus::Histogram::BucketBoundaries decision_buckets = {1e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4,
                                                                   5e-4, 1e-3, 5e-3, 1e-2, 0.1,  1};
 
@@ -72,6 +74,14 @@ struct Metrics::Series {
   Counter& audit_drops =
       add_counter(registry, "sluice_audit_drops_total", "Records that could not be written to the audit log");
   Gauge& audit_seq = add_gauge(registry, "sluice_audit_seq", "Sequence number of the last line of the audit log");
+
+  prometheus::Family<Counter>& requests =
+      BuildCounter().Name("sluice_requests_total").Help("Requests by host, route and status").Register(registry);
+  prometheus::Family<prometheus::Histogram>& request_seconds =
+      prometheus::BuildHistogram()
+          .Name("sluice_request_seconds")
+          .Help("From a request's whole head to the end of its answer")
+          .Register(registry);
 
   std::mutex head_mutex;
   prometheus::Family<Gauge>& heads = BuildGauge()
@@ -121,6 +131,18 @@ void Metrics::count_decision(Decision verdict, Reason reason, std::uint64_t coun
 
 void Metrics::observe_decision_seconds(double seconds) {
   series_->decision_seconds.Observe(seconds);
+}
+
+Metrics::Requests Metrics::requests(std::string_view host, std::string_view route, unsigned code) {
+  const Labels labels{{"host", std::string(host)}, {"route", std::string(route)}};
+  auto with_code = labels;
+  with_code.emplace("code", std::to_string(code));
+  return {&series_->requests.Add(with_code), &series_->request_seconds.Add(labels, request_buckets)};
+}
+
+void Metrics::count_request(const Requests& requests, double seconds) {
+  requests.total->Increment();
+  requests.seconds->Observe(seconds);
 }
 
 void Metrics::connection_opened() {

@@ -4,9 +4,15 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "observe/audit.h"
 #include "policy/reason.h"
+
+namespace prometheus {
+class Counter;
+class Histogram;
+}  // namespace prometheus
 
 namespace sluice::observe {
 
@@ -39,6 +45,15 @@ class Metrics {
   // sluice_audit_lines_total, sluice_audit_drops_total, sluice_audit_seq, and sluice_audit_head_info{head}, whose value
   // is the sequence number of the line with that hash. `audit verify --head` proves that the log still holds it.
   void set_audit(const AuditState& state);
+
+  // sluice_requests_total{host,route,code} and sluice_request_seconds{host,route}: host and route as rules name them,
+  // empty where none was met. What it gives lives as long as this; counting costs no look-up then.
+  struct Requests {
+    prometheus::Counter* total;
+    prometheus::Histogram* seconds;
+  };
+  Requests requests(std::string_view host, std::string_view route, unsigned code);
+  static void count_request(const Requests& requests, double seconds);
 
   std::uint64_t decisions(Decision verdict, Reason reason) const;
   std::uint64_t decisions(Decision verdict) const;

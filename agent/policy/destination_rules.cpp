@@ -66,6 +66,9 @@ std::optional<TrafficPolicy> DestinationRules::traffic_policy(std::string_view h
   if (own->policy->connect_timeout_ms) policy.connect_timeout_ms = own->policy->connect_timeout_ms;
   if (own->policy->idle_timeout_ms) policy.idle_timeout_ms = own->policy->idle_timeout_ms;
   if (own->policy->max_connections) policy.max_connections = own->policy->max_connections;
+  if (own->policy->http) policy.http = own->policy->http;
+  if (own->policy->balancing) policy.balancing = own->policy->balancing;
+  if (own->policy->outliers) policy.outliers = own->policy->outliers;
   return policy;
 }
 

@@ -15,12 +15,13 @@ constexpr std::uint8_t only(RouteKind kind) {
 
 std::uint8_t kinds_of(const GatewayServer& server) {
   const bool names_tls = server.protocol == ServerProtocol::https || server.protocol == ServerProtocol::tls;
-  if (server.tls == ServerTlsMode::istio_mutual) {
+  if (server.tls_mode() == ServerTlsMode::istio_mutual) {
     const auto tcp = only(RouteKind::tcp);
     return server.protocol == ServerProtocol::https ? static_cast<std::uint8_t>(tcp | only(RouteKind::http)) : tcp;
   }
   if (names_tls)
-    return server.tls.value_or(ServerTlsMode::passthrough) == ServerTlsMode::passthrough ? only(RouteKind::tls) : 0;
+    return server.tls_mode().value_or(ServerTlsMode::passthrough) == ServerTlsMode::passthrough ? only(RouteKind::tls)
+                                                                                                : 0;
   if (server.protocol == ServerProtocol::tcp || server.protocol == ServerProtocol::mongo) return only(RouteKind::tcp);
   return only(RouteKind::http);
 }
@@ -45,29 +46,37 @@ bool any_match_names(const Rules& rules, const std::string& gateway) {
   return false;
 }
 
-bool names(const VirtualService& service, const std::string& gateway) {
+}  // namespace
+
+bool names_gateway(const VirtualService& service, const std::string& gateway) {
   return std::find(service.gateways.begin(), service.gateways.end(), gateway) != service.gateways.end() ||
          any_match_names(service.http, gateway) || any_match_names(service.tls, gateway) ||
          any_match_names(service.tcp, gateway);
 }
 
-}  // namespace
+std::vector<std::string> shared_hosts(const GatewayServer& server, const std::string& namespace_name,
+                                      const std::vector<std::string>& hosts) {
+  std::vector<std::string> shared;
+  for (const auto& own : server.hosts) {
+    if (own.namespace_name != "*" && own.namespace_name != namespace_name) continue;
+    for (const auto& wanted : hosts) {
+      if (auto narrower = intersect(own.host, wanted)) shared.push_back(*std::move(narrower));
+    }
+  }
+  return shared;
+}
 
 std::vector<BoundServer> bind_servers(const std::vector<Gateway>& gateways, const Labels& labels,
                                       const VirtualService& service) {
   std::vector<BoundServer> bound;
   for (const auto& gateway : gateways) {
     const auto name = gateway.object.to_string();
-    if (!names(service, name) || !has_labels(labels, gateway.selector)) continue;
+    if (!names_gateway(service, name) || !has_labels(labels, gateway.selector)) continue;
     for (const auto& server : gateway.servers) {
       const auto kinds = kinds_of(server);
       if (kinds == 0) continue;
-      for (const auto& [namespace_name, host] : server.hosts) {
-        if (namespace_name != "*" && namespace_name != service.object.namespace_name) continue;
-        for (const auto& wanted : service.hosts) {
-          if (auto shared = intersect(host, wanted)) bound.push_back({server.port, kinds, *std::move(shared), name});
-        }
-      }
+      for (auto& host : shared_hosts(server, service.object.namespace_name, service.hosts))
+        bound.push_back({server.port, kinds, std::move(host), name});
     }
   }
   return bound;

@@ -22,6 +22,13 @@ struct BoundServer {
   bool serves(RouteKind kind) const { return (kinds >> static_cast<unsigned>(kind) & 1) != 0; }
 };
 
+// Is the Gateway "namespace/name" among the VirtualService's, or those of a match of it?
+bool names_gateway(const VirtualService& service, const std::string& gateway);
+// Of each pair of a host of the server that is open to `namespace_name`, a VirtualService's, and one of `hosts` that
+// overlap: the narrower one (pkg/config/host/names.go, Intersection).
+std::vector<std::string> shared_hosts(const GatewayServer& server, const std::string& namespace_name,
+                                      const std::vector<std::string>& hosts);
+
 // Of every Gateway in `gateways` that is named by `service` (or by a match of its) and whose selector `labels` satisfy:
 // the servers with a host that is open to the namespace of `service` and overlaps one of its hosts.
 //

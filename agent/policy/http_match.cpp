@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "policy/http_path.h"
+
 namespace sluice {
 namespace {
 
@@ -33,54 +35,16 @@ std::string_view trim(std::string_view text) {
   return text;
 }
 
-// The values of a field, joined by commas (RFC 9110 section 5.2); nullopt when it is not there.
-std::optional<std::string> find_field(std::string_view fields, std::string_view name) {
-  std::optional<std::string> found;
-  while (!fields.empty()) {
-    const auto end = std::min(fields.find('\n'), fields.size());
-    auto line = fields.substr(0, end);
-    fields.remove_prefix(std::min(end + 1, fields.size()));
-    if (line.ends_with('\r')) line.remove_suffix(1);
-    const auto colon = line.find(':');
-    if (colon == line.npos || !equal(line.substr(0, colon), name, true)) continue;
-    const auto value = trim(line.substr(colon + 1));
-    if (found)
-      found->append(",").append(value);
-    else
-      found = value;
-  }
-  return found;
-}
-
 // The first value of a query parameter, as it was sent (not percent-decoded), as Envoy compares it.
-std::optional<std::string> find_parameter(std::string_view query, std::string_view name) {
+std::optional<std::string_view> find_parameter(std::string_view query, std::string_view name) {
   while (!query.empty()) {
     const auto end = std::min(query.find('&'), query.size());
     const auto pair = query.substr(0, end);
     query.remove_prefix(std::min(end + 1, query.size()));
     const auto equals = std::min(pair.find('='), pair.size());
-    if (pair.substr(0, equals) == name) return std::string(pair.substr(std::min(equals + 1, pair.size())));
+    if (pair.substr(0, equals) == name) return pair.substr(std::min(equals + 1, pair.size()));
   }
   return std::nullopt;
-}
-
-// Has it a segment "." or "..", in whatever spelling (RFC 3986 section 5.2.4), or a backslash?
-bool is_ambiguous(std::string_view path) {
-  if (path.find('\\') != path.npos) return true;
-  while (!path.empty()) {
-    const auto end = std::min(path.find('/'), path.size());
-    auto segment = path.substr(0, end);
-    path.remove_prefix(std::min(end + 1, path.size()));
-    std::size_t dots = 0;
-    while (!segment.empty() && dots < 3) {
-      const bool encoded = segment.size() >= 3 && equal(segment.substr(0, 3), "%2e", true);
-      if (!encoded && segment.front() != '.') break;
-      segment.remove_prefix(encoded ? 3 : 1);
-      ++dots;
-    }
-    if (segment.empty() && (dots == 1 || dots == 2)) return true;
-  }
-  return false;
 }
 
 bool is_everything(const StringMatch& uri) {
@@ -90,14 +54,44 @@ bool is_everything(const StringMatch& uri) {
 
 }  // namespace
 
+std::optional<std::string_view> find_field(std::string_view fields, std::string_view name, std::string& scratch) {
+  std::optional<std::string_view> found;
+  while (!fields.empty()) {
+    const auto end = std::min(fields.find('\n'), fields.size());
+    auto line = fields.substr(0, end);
+    fields.remove_prefix(std::min(end + 1, fields.size()));
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    const auto colon = line.find(':');
+    if (colon == line.npos || !equal(line.substr(0, colon), name, true)) continue;
+    const auto value = trim(line.substr(colon + 1));
+    if (!found) {
+      found = value;
+      continue;
+    }
+    if (found->data() != scratch.data()) scratch = *found;
+    found = scratch.append(",").append(value);
+  }
+  return found;
+}
+
+std::shared_ptr<const re2::RE2> compile_regex(const std::string& pattern) {
+  return std::make_shared<const re2::RE2>(pattern, regex_options());
+}
+
 std::string find_regex_fault(const std::string& pattern) {
-  const re2::RE2 regex(pattern, regex_options());
-  return regex.ok() ? std::string() : regex.error();
+  const auto regex = compile_regex(pattern);
+  return regex->ok() ? std::string() : regex->error();
+}
+
+std::string find_substitution_fault(const std::string& pattern, const std::string& substitution) {
+  std::string fault;
+  const auto regex = compile_regex(pattern);
+  return !regex->ok() || regex->CheckRewriteString(substitution, &fault) ? std::string() : fault;
 }
 
 TextMatcher::TextMatcher(const StringMatch& match, bool ignore_case) : match_(match), ignore_case_(ignore_case) {
   if (match_.kind != StringMatch::Kind::regex) return;
-  regex_ = std::make_shared<const re2::RE2>(match_.value, regex_options());
+  regex_ = compile_regex(match_.value);
 }
 
 bool TextMatcher::matches(std::string_view text) const {
@@ -138,19 +132,20 @@ std::vector<HttpMatcher::Named> HttpMatcher::compile(std::string_view kind,
 
 std::string_view HttpMatcher::first_mismatch(const HttpRequest& request) const {
   for (const auto& [field, matcher] : parts_) {
-    if (field == "uri" && is_ambiguous(request.path)) return field;
+    if (field == "uri" && !has_one_reading(request.path)) return field;
     const auto text = field == "uri"      ? request.path
-                      : field == "scheme" ? std::string_view("http")
+                      : field == "scheme" ? request.scheme
                       : field == "method" ? request.method
                                           : request.authority;
     if (!matcher.matches(text)) return field;
   }
+  std::string scratch;
   for (const auto& header : headers_) {
-    const auto value = find_field(request.fields, header.name);
+    const auto value = find_field(request.fields, header.name, scratch);
     if (!value || !header.matcher.matches(*value)) return header.field;
   }
   for (const auto& header : without_headers_) {
-    const auto value = find_field(request.fields, header.name);
+    const auto value = find_field(request.fields, header.name, scratch);
     if (value && header.matcher.matches(*value)) return header.field;
   }
   for (const auto& parameter : query_params_) {

@@ -23,10 +23,19 @@ struct HttpRequest {
   std::string_view path;       // without query
   std::string_view query;      // without "?"
   std::string_view fields;     // the field lines, "Name: value" CRLF each
+  std::string_view scheme = "http";
 };
 
+// The field of a request; nullopt: it is not there. The values of several lines are joined by commas (RFC 9110 section
+// 5.2), and then kept in `scratch`. `name` in any case.
+std::optional<std::string_view> find_field(std::string_view fields, std::string_view name, std::string& scratch);
+
+// An expression of RE2 as rules use them, silent and bounded in memory; never null.
+std::shared_ptr<const re2::RE2> compile_regex(const std::string& pattern);
 // Does RE2 take `pattern`, in the memory that a match may have? What is wrong with it otherwise; empty: nothing.
 std::string find_regex_fault(const std::string& pattern);
+// May `substitution` stand for what a sound `pattern` matches? The same.
+std::string find_substitution_fault(const std::string& pattern, const std::string& substitution);
 
 // One StringMatch. Immutable; shared by all threads.
 class TextMatcher {
@@ -41,12 +50,12 @@ class TextMatcher {
   std::shared_ptr<const re2::RE2> regex_;
 };
 
-// The request's side of an HttpMatch: everything but port, source and gateways. Scheme is always "http" here.
+// The request's side of an HttpMatch: everything but port, source and gateways.
 class HttpMatcher {
  public:
   explicit HttpMatcher(const HttpMatch& match);
   // The field that does not match, as Istio's API names it ("uri", "headers.x-env"); empty: all of them match. A path
-  // with dot segments, also percent-encoded, or backslashes matches no uri: the server would read another one.
+  // that has not one reading (http_path.h) matches no uri: the server would read another one.
   std::string_view first_mismatch(const HttpRequest& request) const;
   // Every request matches, or none is told apart but by the prefix "/" (or the regex ".*").
   bool is_catch_all() const { return catch_all_; }

@@ -37,23 +37,15 @@ Route Routing::Index::conclude(const Entry& entry, RouteKind kind, std::size_t r
   route.kind = Route::Kind::refused;
   route.virtual_service = &service;
   route.rule = fmt::format("{} {}[{}]", service.object.to_string(), list_name(kind), rule);
-  if (kind == RouteKind::http && !service.http[rule].actions.empty()) {
-    route.why = fmt::format("{} is not done to outbound calls", service.http[rule].actions.front());
+  const auto action = kind == RouteKind::http ? altering_action(service.http[rule]) : std::string_view();
+  if (!action.empty()) {
+    route.why = fmt::format("{} is not done to outbound calls", action);
     return route;
   }
   const auto& destinations = kind == RouteKind::http  ? service.http[rule].destinations
                              : kind == RouteKind::tls ? service.tls[rule].destinations
                                                       : service.tcp[rule].destinations;
-  std::uint64_t total = 0;
-  for (const auto& destination : destinations) total += destination.weight;
-  if (destinations.size() == 1) {
-    route.destination = destinations.data();
-  } else if (total > 0) {
-    auto rest = query.pick % total;
-    const auto* chosen = destinations.data();
-    while (rest >= chosen->weight) rest -= chosen++->weight;
-    route.destination = chosen;
-  }
+  route.destination = choose_destination(destinations, query.pick);
   if (route.destination)
     route.kind = Route::Kind::routed;
   else

@@ -209,6 +209,9 @@ std::shared_ptr<const Snapshot> Snapshot::compile(PolicyObjects objects, Vantage
 
 Snapshot::Snapshot(PolicyObjects objects, Vantage vantage)
     : index_(std::make_unique<const Index>(std::move(objects.services))),
+      ingress_(vantage.is_ingress
+                   ? std::make_unique<const IngressRoutes>(objects.gateways, objects.virtual_services, vantage)
+                   : nullptr),
       routing_(objects.gateways, std::move(objects.virtual_services), vantage),
       destination_rules_(std::move(objects.destination_rules), std::move(vantage)),
       number_(next_number()) {}

@@ -10,6 +10,7 @@
 
 #include "base/ip.h"
 #include "policy/destination_rules.h"
+#include "policy/ingress_routes.h"
 #include "policy/policy_objects.h"
 #include "policy/reason.h"
 #include "policy/routing.h"
@@ -111,6 +112,9 @@ class Snapshot {
   const Routing& routing() const { return routing_; }
   const DestinationRules& destination_rules() const { return destination_rules_; }
 
+  // What comes in and where it goes; null unless the vantage is an ingress.
+  const IngressRoutes* ingress() const { return ingress_.get(); }
+
   // The service that a destination of a VirtualService names, among those exported to `pod_namespace`: the one with
   // exactly this host, or else the most specific wildcard, the oldest of them; its port `port`, or with 0 its only one,
   // or else `dialled` if it has that. `reason` is no_gateway_route when there is none.
@@ -133,6 +137,7 @@ class Snapshot {
   struct Index;
   Snapshot(PolicyObjects objects, Vantage vantage);
   std::unique_ptr<const Index> index_;
+  const std::unique_ptr<const IngressRoutes> ingress_;
   const Routing routing_;
   const DestinationRules destination_rules_;
   const std::uint64_t number_;

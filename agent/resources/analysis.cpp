@@ -17,6 +17,9 @@ std::vector<Problem> analyze(const Registry& registry) {
   check_steering(world);
   check_policies(world);
   check_gate(world);
+  check_delegates(world);
+  check_http_actions(world);
+  check_redirects(world);
   std::sort(world.problems.begin(), world.problems.end(), [](const Problem& a, const Problem& b) {
     return std::tie(a.file, a.line, a.field, a.code, a.message) < std::tie(b.file, b.line, b.field, b.code, b.message);
   });

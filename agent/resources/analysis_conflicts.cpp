@@ -42,7 +42,7 @@ void check_mesh_hosts(World& world) {
 std::vector<std::uint16_t> tls_ports(const Gateway& gateway) {
   std::vector<std::uint16_t> ports;
   for (const auto& server : gateway.servers) {
-    if (server.tls == ServerTlsMode::passthrough) ports.push_back(server.port);
+    if (server.tls_mode() == ServerTlsMode::passthrough) ports.push_back(server.port);
   }
   std::sort(ports.begin(), ports.end());
   ports.erase(std::unique(ports.begin(), ports.end()), ports.end());

@@ -20,6 +20,7 @@ class References {
     check_rules(service, service->http, "http");
     check_rules(service, service->tls, "tls");
     check_rules(service, service->tcp, "tcp");
+    check_mirrors(service);
     for (std::size_t i = 0; i < service->hosts.size(); ++i) check_host(service, i);
   }
 
@@ -30,6 +31,19 @@ class References {
       for (std::size_t d = 0; d < rules[r].destinations.size(); ++d) {
         const auto path = fmt::format("spec.{}[{}].route[{}].destination", key, r, d);
         check_destination(service, rules[r].destinations[d], path);
+      }
+    }
+  }
+
+  // The only one of `mirror` or one of several of `mirrors`: the objects do not tell them apart.
+  void check_mirrors(const Located<VirtualService>& service) {
+    for (std::size_t r = 0; r < service->http.size(); ++r) {
+      const auto& mirrors = service->http[r].mirrors;
+      for (std::size_t m = 0; m < mirrors.size(); ++m) {
+        const auto single = fmt::format("spec.http[{}].mirror", r);
+        const auto of_list = fmt::format("spec.http[{}].mirrors[{}].destination", r, m);
+        const bool is_single = service.place.fields->has(single);
+        check_destination(service, mirrors[m].destination, is_single ? single : of_list);
       }
     }
   }

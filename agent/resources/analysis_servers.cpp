@@ -50,13 +50,13 @@ bool share_workloads(const ServerPlace& a, const ServerPlace& b) {
 }
 
 void check_certificates(World& world) {
-  Earlier<std::tuple<std::string, std::string, std::string>> earlier;
+  Earlier<std::tuple<std::vector<std::string>, std::string, std::string>> earlier;
   each_server(world, [&](const ServerPlace& place) {
     const auto& server = place.server();
-    const bool has_files = !server.server_certificate.empty() && !server.private_key.empty();
-    if (server.credential_name.empty() && !has_files) return;
+    if (!server.tls || (server.tls->credentials.empty() && server.tls->files.empty())) return;
+    const auto files = server.tls->files.empty() ? CertificateFiles() : server.tls->files.front();
     const auto* other = earlier.add(
-        {server.credential_name, server.server_certificate, server.private_key}, place,
+        {server.tls->credentials, files.certificate, files.private_key}, place,
         [&](const ServerPlace& one) { return one.gateway != place.gateway && share_workloads(one, place); });
     if (other == nullptr) return;
     world.warn(*place.gateway, "IST0138", place.path() + ".tls",
@@ -85,6 +85,11 @@ constexpr std::string_view name_of(Kind kind) {
   return "";
 }
 
+// Servers with TLS are told apart by SNI alone, whatever namespaces they are open to.
+std::string key_of(Kind kind, const ServerHost& host) {
+  return kind == Kind::tls ? host.host : host.namespace_name + "/" + host.host;
+}
+
 // Two Gateways with one host: IST0145. Otherwise Istio keeps the first server and skips the other without a word, when
 // they differ in kind or, with TLS, share a host.
 void check_ports(World& world) {
@@ -105,7 +110,7 @@ void check_ports(World& world) {
     }
     for (std::size_t h = 0; h < server.hosts.size(); ++h) {
       const auto& host = server.hosts[h];
-      const auto* other = hosts.add({server.port, server.bind, host.namespace_name + "/" + host.host}, place,
+      const auto* other = hosts.add({server.port, server.bind, key_of(kind, host)}, place,
                                     [&](const ServerPlace& one) { return share_workloads(one, place); });
       if (other == nullptr) continue;
       const auto path = fmt::format("{}.hosts[{}]", place.path(), h);
@@ -173,15 +178,13 @@ void check_rules_of_servers(World& world) {
     if (!server.tls) return;
     const auto bound = find_bound(services, *place.gateway->object, server);
     if (bound.with_tcp != nullptr) return;
-    if (server.tls == ServerTlsMode::passthrough && bound.with_http != nullptr && bound.with_tls == nullptr) {
+    if (server.tls->mode == ServerTlsMode::passthrough && bound.with_http != nullptr && bound.with_tls == nullptr) {
       world.warn(*place.gateway, "SLU0014", place.path(),
                  fmt::format("passes TLS through, but VirtualService {} has http rules only, which cannot look inside: "
                              "give it tls rules, or end TLS here",
                              bound.with_http->object.to_string()));
     }
-    const bool ends_tls = server.tls == ServerTlsMode::simple || server.tls == ServerTlsMode::mutual ||
-                          server.tls == ServerTlsMode::optional_mutual;
-    if (ends_tls && bound.with_tls != nullptr && bound.with_http == nullptr) {
+    if (server.tls->ends_here() && bound.with_tls != nullptr && bound.with_http == nullptr) {
       world.warn(*place.gateway, "SLU0015", place.path(),
                  fmt::format("ends TLS, but VirtualService {} has tls rules only, which are for TLS that passes "
                              "through: give it http rules, or set mode PASSTHROUGH",

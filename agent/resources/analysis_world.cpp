@@ -56,6 +56,10 @@ bool World::is_rejected_gateway(const std::string& name) const {
   return slash != name.npos && registry_.is_rejected({"Gateway", name.substr(0, slash), name.substr(slash + 1)});
 }
 
+bool World::is_rejected_virtual_service(const DelegateName& name) const {
+  return registry_.is_rejected({"VirtualService", name.namespace_name, name.name});
+}
+
 const Located<Service>* World::find_service(std::string_view host, std::string_view from_namespace) const {
   const auto* found = service_hosts.find_cover(
       host, [&](const Located<Service>* service) { return is_exported_to((*service)->export_to, from_namespace); });

@@ -52,6 +52,7 @@ class World {
   // Null when it is not in force.
   const Located<Gateway>* find_gateway(std::string_view name) const;
   bool is_rejected_gateway(const std::string& name) const;
+  bool is_rejected_virtual_service(const DelegateName& name) const;
   // The service entry of a destination as seen from a namespace: of that very host, else of a wildcard around it.
   const Located<Service>* find_service(std::string_view host, std::string_view from_namespace) const;
 
@@ -125,5 +126,8 @@ void check_servers(World& world);
 void check_steering(World& world);
 void check_policies(World& world);
 void check_gate(World& world);
+void check_delegates(World& world);
+void check_http_actions(World& world);
+void check_redirects(World& world);
 
 }  // namespace sluice::resources

@@ -18,12 +18,16 @@ class FieldLines {
 
   // The line of `path`, or of the innermost field around it that is known; 0 when there is none.
   unsigned find(std::string_view path) const;
+  // Is the very field known?
+  bool has(std::string_view path) const { return find_exact(path) != nullptr; }
 
  private:
   struct Place {
     std::uint64_t path_hash = 0;
     unsigned line = 0;
   };
+  const Place* find_exact(std::string_view path) const;
+
   std::vector<Place> places_;  // by hash
 };
 

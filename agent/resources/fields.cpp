@@ -47,13 +47,15 @@ std::optional<std::uint32_t> duration_of(const yaml::Value& value) {
   return static_cast<std::uint32_t>(std::ceil(*total));
 }
 
-void check_number(const yaml::Value& value) {
+std::optional<double> number_of(const yaml::Value& value) {
   const auto& text = value.node().text;
   double number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
   const bool valid = value.node().kind == yaml::Kind::scalar && !value.node().quoted && error == std::errc{} &&
                      end == text.data() + text.size() && std::isfinite(number) && number >= 0;
-  if (!valid) value.fault("expected a number from 0, found " + value.shown());
+  if (valid) return number;
+  value.fault("expected a number from 0, found " + value.shown());
+  return std::nullopt;
 }
 
 void check_choice(const yaml::Value& value, std::span<const std::string_view> choices) {
@@ -71,7 +73,6 @@ void check_object(const yaml::Value& value, std::span<const Field> fields) {
 void check_items(const yaml::Value& value, const Field& field) {
   for (const auto& item : value.items()) {
     if (field.type == Field::Type::texts) item.text();
-    if (field.type == Field::Type::string_matches) read_string_match(item, false);
     if (field.type == Field::Type::objects) check_object(item, field.fields);
   }
 }
@@ -98,7 +99,8 @@ void check_field(const yaml::Value& value, const Field& field) {
       value.integer(0, max_count);
       return;
     case Type::number:
-      return check_number(value);
+      number_of(value);
+      return;
     case Type::duration:
       duration_of(value);
       return;
@@ -108,7 +110,6 @@ void check_field(const yaml::Value& value, const Field& field) {
     case Type::count_map:
       return check_map(value, field);
     case Type::texts:
-    case Type::string_matches:
     case Type::objects:
       return check_items(value, field);
     case Type::object:
@@ -175,6 +176,11 @@ std::optional<std::uint32_t> read_duration_ms(yaml::Reader& reader, std::string_
   return value ? duration_of(*value) : std::nullopt;
 }
 
+std::optional<double> read_number(yaml::Reader& reader, std::string_view key) {
+  const auto value = reader.find(key);
+  return value ? number_of(*value) : std::nullopt;
+}
+
 std::optional<std::uint16_t> read_port_number(yaml::Reader& reader, std::string_view key) {
   const auto value = reader.find(key);
   const auto number = value ? value->integer(1, 65535) : std::nullopt;
@@ -184,6 +190,12 @@ std::optional<std::uint16_t> read_port_number(yaml::Reader& reader, std::string_
 std::string complete_host(std::string host, std::string_view namespace_name) {
   if (host.starts_with('*') || host.find('.') != host.npos || IpAddress::parse(host)) return host;
   return fmt::format("{}.{}.{}", host, namespace_name, cluster_domain);
+}
+
+void check_regex(const yaml::Value& value, const std::string& text) {
+  if (text.size() > max_regex_bytes) return value.fault("is longer than 1,024 bytes: shorten it");
+  const auto fault = find_regex_fault(text);
+  if (!fault.empty()) value.fault("is no RE2 expression: " + fault);
 }
 
 std::optional<StringMatch> read_string_match(const yaml::Value& value, bool may_be_empty) {
@@ -198,12 +210,7 @@ std::optional<StringMatch> read_string_match(const yaml::Value& value, bool may_
     if (!text) continue;
     if (match) found->fault("exact, prefix and regex exclude each other: keep one of them");
     if (text->empty() && !(may_be_empty && kind == Kind::exact)) found->fault("is empty: say what to match");
-    if (kind == Kind::regex && text->size() > max_regex_bytes) {
-      found->fault("is longer than 1,024 bytes: shorten it");
-    } else if (kind == Kind::regex) {
-      const auto fault = find_regex_fault(*text);
-      if (!fault.empty()) found->fault("is no RE2 expression: " + fault);
-    }
+    if (kind == Kind::regex) check_regex(*found, *text);
     match = StringMatch{text->empty() ? Kind::present : kind, *text};
   }
   reader.finish();

@@ -32,11 +32,17 @@ std::vector<std::string> read_export_to(yaml::Reader& spec, const std::string& o
 // "1h", "1.5s", "250ms": milliseconds, rounded up. nullopt when absent or wrong.
 std::optional<std::uint32_t> read_duration_ms(yaml::Reader& reader, std::string_view key);
 
+// A number from 0; nullopt when absent or wrong.
+std::optional<double> read_number(yaml::Reader& reader, std::string_view key);
+
 // A port from 1 to 65535; nullopt when absent or wrong.
 std::optional<std::uint16_t> read_port_number(yaml::Reader& reader, std::string_view key);
 
 // "name" -> "name.namespace.svc.cluster.local"; names with a dot, wildcards and addresses stay.
 std::string complete_host(std::string host, std::string_view namespace_name);
+
+// A fault unless `text`, of `value`, is an expression of RE2 of at most 1,024 bytes.
+void check_regex(const yaml::Value& value, const std::string& text);
 
 // StringMatch: one of exact, prefix, regex. `may_be_empty`: none of them, or an empty exact, means "present".
 std::optional<StringMatch> read_string_match(const yaml::Value& value, bool may_be_empty);
@@ -53,7 +59,6 @@ struct Field {
     text_map,
     count_map,
     choice,  // one of `choices`
-    string_matches,
     object,  // with `fields`
     objects  // a list of them
   };

@@ -23,7 +23,7 @@ enum class Severity : std::uint8_t { warning, error };
 //   SLU0006 an HTTPS or TLS server without `tls`, taken as PASSTHROUGH
 //   SLU0007 a `tls` match without sniHosts, taken as the VirtualService's hosts
 // Of all objects together (analysis.h):
-//   IST0101 refers to a gateway, host, port or subset that is not there
+//   IST0101 refers to a gateway, host, port, subset or delegate that is not there
 //   IST0109 a host in two VirtualServices of the mesh
 //   IST0112 a destination without port, of a service with several
 //   IST0128 IST0129 TLS without a check of the server's certificate (129: of a port)
@@ -44,6 +44,12 @@ enum class Severity : std::uint8_t { warning, error };
 //   SLU0017 one host and port in ServiceEntries of two namespaces
 //   SLU0018 a Gateway server that Istio skips: its port or host is taken
 //   SLU0019 a port whose calls may go to different gateways: it is relayed
+//   SLU0020 a rule of which nothing, or not all, is left: its delegate is none, or does not fit
+//   SLU0021 a VirtualService without hosts that no rule delegates to
+//   SLU0022 a rewrite that doubles or drops a slash
+//   SLU0023 every website may call with its user's credentials
+//   SLU0024 redirected to https, where no server has the host
+//   SLU0025 a match for pods of the mesh that applies at gateways only
 struct Problem {
   Severity severity = Severity::error;
   std::string code;

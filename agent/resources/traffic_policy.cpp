@@ -16,8 +16,12 @@ constexpr std::pair<std::string_view, ClientTlsMode> modes[] = {{"DISABLE", Clie
                                                                 {"MUTUAL", ClientTlsMode::mutual},
                                                                 {"ISTIO_MUTUAL", ClientTlsMode::istio_mutual}};
 
-constexpr std::string_view balancers[] = {"UNSPECIFIED", "LEAST_CONN",  "RANDOM",
-                                          "PASSTHROUGH", "ROUND_ROBIN", "LEAST_REQUEST"};
+constexpr std::pair<std::string_view, Balancing> balancers[] = {{"UNSPECIFIED", Balancing::least_request},
+                                                                {"LEAST_CONN", Balancing::least_request},
+                                                                {"LEAST_REQUEST", Balancing::least_request},
+                                                                {"ROUND_ROBIN", Balancing::round_robin},
+                                                                {"RANDOM", Balancing::random},
+                                                                {"PASSTHROUGH", Balancing::passthrough}};
 constexpr Field attribute_fields[] = {{"name"}, {"value"}};
 constexpr Field cookie_fields[] = {
     {"name"}, {"path"}, {"ttl", Type::duration}, {"attributes", Type::objects, attribute_fields}};
@@ -38,41 +42,27 @@ constexpr Field locality_fields[] = {{"distribute", Type::objects, distribute_fi
                                      {"enabled", Type::flag}};
 constexpr Field warmup_fields[] = {
     {"duration", Type::duration}, {"minimumPercent", Type::number}, {"aggression", Type::number}};
-constexpr Field balancer_fields[] = {{"simple", Type::choice, {}, balancers},
-                                     {"consistentHash", Type::object, hash_fields},
+constexpr Field balancer_fields[] = {{"consistentHash", Type::object, hash_fields},
                                      {"localityLbSetting", Type::object, locality_fields},
                                      {"warmupDurationSecs", Type::duration},
                                      {"warmup", Type::object, warmup_fields}};
 
 constexpr std::string_view upgrades[] = {"DEFAULT", "DO_NOT_UPGRADE", "UPGRADE"};
-constexpr Field http_pool_fields[] = {
-    {"http1MaxPendingRequests", Type::count},  {"http2MaxRequests", Type::count},
-    {"maxRequestsPerConnection", Type::count}, {"maxRetries", Type::count},
-    {"idleTimeout", Type::duration},           {"h2UpgradePolicy", Type::choice, {}, upgrades},
-    {"useClientProtocol", Type::flag},         {"maxConcurrentStreams", Type::count}};
+constexpr Field http_pool_fields[] = {{"h2UpgradePolicy", Type::choice, {}, upgrades},
+                                      {"useClientProtocol", Type::flag},
+                                      {"maxConcurrentStreams", Type::count}};
 constexpr Field keepalive_fields[] = {{"probes", Type::count}, {"time", Type::duration}, {"interval", Type::duration}};
 constexpr Field tcp_pool_fields[] = {{"tcpKeepalive", Type::object, keepalive_fields},
                                      {"maxConnectionDuration", Type::duration}};
-constexpr Field pool_fields[] = {{"http", Type::object, http_pool_fields}};
-
-constexpr Field outlier_fields[] = {{"consecutiveErrors", Type::count},
-                                    {"splitExternalLocalOriginErrors", Type::flag},
-                                    {"consecutiveLocalOriginFailures", Type::count},
-                                    {"consecutiveGatewayErrors", Type::count},
-                                    {"consecutive5xxErrors", Type::count},
-                                    {"interval", Type::duration},
-                                    {"baseEjectionTime", Type::duration},
-                                    {"maxEjectionPercent", Type::count},
-                                    {"minHealthPercent", Type::count}};
+constexpr Field outlier_fields[] = {{"splitExternalLocalOriginErrors", Type::flag},
+                                    {"consecutiveLocalOriginFailures", Type::count}};
 
 constexpr std::string_view proxy_versions[] = {"V1", "V2"};
 constexpr Field proxy_fields[] = {{"version", Type::choice, {}, proxy_versions}};
 constexpr Field tunnel_fields[] = {{"protocol"}, {"targetHost"}, {"targetPort", Type::count}};
 constexpr Field budget_fields[] = {{"percent", Type::number}, {"minRetryConcurrency", Type::count}};
 
-// Of every policy, and of the one that is not a port's.
-constexpr Field common_fields[] = {{"loadBalancer", Type::object, balancer_fields},
-                                   {"outlierDetection", Type::object, outlier_fields}};
+// Of the one that is not a port's.
 constexpr Field top_fields[] = {{"tunnel", Type::object, tunnel_fields},
                                 {"proxyProtocol", Type::object, proxy_fields},
                                 {"retryBudget", Type::object, budget_fields}};
@@ -105,6 +95,53 @@ ClientTls read_tls(yaml::Reader reader) {
   return tls;
 }
 
+std::optional<std::uint32_t> read_count(yaml::Reader& reader, std::string_view key, std::uint64_t max = max_count) {
+  const auto value = reader.find(key);
+  const auto number = value ? value->integer(0, max) : std::nullopt;
+  return number ? std::optional(static_cast<std::uint32_t>(*number)) : std::nullopt;
+}
+
+std::optional<HttpPool> read_http_pool(yaml::Reader reader) {
+  if (!reader.present()) return std::nullopt;
+  HttpPool pool;
+  pool.max_pending_requests = read_count(reader, "http1MaxPendingRequests");
+  pool.max_requests = read_count(reader, "http2MaxRequests");
+  pool.max_requests_per_connection = read_count(reader, "maxRequestsPerConnection");
+  pool.max_retries = read_count(reader, "maxRetries");
+  pool.idle_timeout_ms = read_duration_ms(reader, "idleTimeout");
+  check_fields(reader, http_pool_fields);
+  reader.finish();
+  return pool;
+}
+
+std::optional<Balancing> read_balancing(yaml::Reader reader) {
+  if (!reader.present()) return std::nullopt;
+  std::optional<Balancing> balancing;
+  if (reader.find("simple")) reader.read<Balancing>("simple", balancing.emplace(), balancers);
+  check_fields(reader, balancer_fields);
+  reader.finish();
+  return balancing;
+}
+
+std::optional<OutlierDetection> read_outliers(yaml::Reader reader) {
+  if (!reader.present()) return std::nullopt;
+  OutlierDetection outliers;
+  const auto of_5xx = read_count(reader, "consecutive5xxErrors");
+  // The old name of gateway errors.
+  const auto of_gateway = read_count(reader, "consecutiveErrors");
+  outliers.consecutive_5xx = of_5xx.value_or(outliers.consecutive_5xx);
+  outliers.consecutive_gateway_errors = read_count(reader, "consecutiveGatewayErrors").value_or(of_gateway.value_or(0));
+  outliers.interval_ms = read_duration_ms(reader, "interval").value_or(outliers.interval_ms);
+  outliers.base_ejection_ms = read_duration_ms(reader, "baseEjectionTime").value_or(outliers.base_ejection_ms);
+  outliers.max_ejection_percent = read_count(reader, "maxEjectionPercent", 100).value_or(outliers.max_ejection_percent);
+  outliers.min_health_percent = read_count(reader, "minHealthPercent", 100).value_or(outliers.min_health_percent);
+  if (outliers.interval_ms == 0) reader.fault("interval", "must be at least 1ms");
+  if (outliers.base_ejection_ms == 0) reader.fault("baseEjectionTime", "must be at least 1ms");
+  check_fields(reader, outlier_fields);
+  reader.finish();
+  return outliers;
+}
+
 void read_pool(yaml::Reader reader, TrafficPolicy& policy) {
   auto tcp = reader.section("tcp");
   if (const auto value = tcp.find("maxConnections")) {
@@ -116,7 +153,7 @@ void read_pool(yaml::Reader reader, TrafficPolicy& policy) {
   policy.idle_timeout_ms = read_duration_ms(tcp, "idleTimeout");
   check_fields(tcp, tcp_pool_fields);
   tcp.finish();
-  check_fields(reader, pool_fields);
+  policy.http = read_http_pool(reader.section("http"));
   reader.finish();
 }
 
@@ -125,7 +162,8 @@ TrafficPolicy read_policy(yaml::Reader& reader) {
   auto tls = reader.section("tls");
   if (tls.present()) policy.tls = read_tls(tls);
   read_pool(reader.section("connectionPool"), policy);
-  check_fields(reader, common_fields);
+  policy.balancing = read_balancing(reader.section("loadBalancer"));
+  policy.outliers = read_outliers(reader.section("outlierDetection"));
   return policy;
 }
 

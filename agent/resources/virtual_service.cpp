@@ -211,7 +211,7 @@ Destination read_destination(yaml::Reader reader, const std::string& own_namespa
   return destination;
 }
 
-std::vector<Destination> read_route(yaml::Reader& rule, const std::string& own_namespace, bool* headers_set) {
+std::vector<Destination> read_route(yaml::Reader& rule, const std::string& own_namespace, Findings* headers) {
   std::vector<Destination> destinations;
   const auto items = rule.list("route", max_host_items);
   for (const auto& item : items) {
@@ -219,7 +219,7 @@ std::vector<Destination> read_route(yaml::Reader& rule, const std::string& own_n
     if (!reader.present()) continue;
     auto destination = read_destination(reader.section("destination"), own_namespace);
     reader.read("weight", destination.weight, 0, max_count);
-    if (headers_set != nullptr) *headers_set = check_headers(reader) || *headers_set;
+    if (headers != nullptr) destination.headers = read_headers(reader, *headers);
     reader.finish();
     destinations.push_back(std::move(destination));
   }

@@ -16,17 +16,17 @@ VirtualService read_virtual_service(yaml::Reader spec, ObjectName object, Findin
 // The parts below read `http`, and what it shares with `tls` and `tcp`.
 
 void read_http_rules(yaml::Reader& spec, VirtualService& service, Findings& findings);
-// What a rule does besides routing, by the names of HttpRule::actions; timeout and retries are only checked.
-std::vector<std::string> read_http_actions(yaml::Reader& rule);
+// What a rule does besides routing.
+void read_http_actions(yaml::Reader& reader, const std::string& own_namespace, HttpRule& rule, Findings& findings);
+// "headers" of a rule or of its destination.
+HttpHeaders read_headers(yaml::Reader& outer, Findings& findings);
 
 // A list of gateways, each "mesh" or "namespace/name"; nullopt when it is absent or empty.
 std::optional<std::vector<std::string>> read_gateways(yaml::Reader& reader, const std::string& own_namespace,
                                                       Findings& findings);
 Destination read_destination(yaml::Reader reader, const std::string& own_namespace);
-// A route's destinations with their weights. `headers_set`: some destination alters headers (http only, else null).
-std::vector<Destination> read_route(yaml::Reader& rule, const std::string& own_namespace, bool* headers_set);
-// HTTPRoute.headers and HTTPRouteDestination.headers; true when it is there.
-bool check_headers(yaml::Reader& reader);
+// A route's destinations with their weights. `headers`: where theirs may alter a message (http only), its findings.
+std::vector<Destination> read_route(yaml::Reader& rule, const std::string& own_namespace, Findings* headers);
 // "sourceNamespace": a namespace, or empty.
 std::string read_source_namespace(yaml::Reader& match);
 

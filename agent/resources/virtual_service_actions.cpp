@@ -1,115 +1,402 @@
-// What http rules may do besides routing, as far as its form goes.
+// What http rules do besides routing.
 #include <algorithm>
+#include <charconv>
+#include <cmath>
 
+#include "policy/http_match.h"
 #include "resources/fields.h"
+#include "resources/names.h"
 #include "resources/virtual_service.h"
 
 namespace sluice::resources {
 namespace {
 
-using Type = Field::Type;
+constexpr std::size_t max_mirrors = 16;
+constexpr std::size_t max_substitution_bytes = 1024;
+constexpr std::uint64_t max_attempts = 100;
+constexpr std::size_t max_body_bytes = std::size_t{1024} * 1024;
 
-constexpr Field operation_fields[] = {{"set", Type::text_map}, {"add", Type::text_map}, {"remove", Type::texts}};
-constexpr Field header_fields[] = {{"request", Type::object, operation_fields},
-                                   {"response", Type::object, operation_fields}};
+constexpr std::pair<std::string_view, HttpRedirect::DerivedPort> derived_ports[] = {
+    {"FROM_PROTOCOL_DEFAULT", HttpRedirect::DerivedPort::from_protocol_default},
+    {"FROM_REQUEST_PORT", HttpRedirect::DerivedPort::from_request_port}};
 
-constexpr std::string_view derived_ports[] = {"FROM_PROTOCOL_DEFAULT", "FROM_REQUEST_PORT"};
-constexpr Field redirect_fields[] = {{"uri"},
-                                     {"prefixRewrite"},
-                                     {"authority"},
-                                     {"port", Type::count},
-                                     {"derivePort", Type::choice, {}, derived_ports},
-                                     {"scheme"},
-                                     {"redirectCode", Type::count}};
+// UNSPECIFIED is FORWARD.
+constexpr std::pair<std::string_view, bool> preflights[] = {
+    {"UNSPECIFIED", true}, {"FORWARD", true}, {"IGNORE", false}};
 
-constexpr Field body_fields[] = {{"string"}, {"bytes"}};
-constexpr Field response_fields[] = {{"status", Type::count}, {"body", Type::object, body_fields}};
+// The codes of gRPC by their number.
+constexpr std::string_view grpc_statuses[] = {
+    "OK",        "CANCELLED",      "UNKNOWN",           "INVALID_ARGUMENT",   "DEADLINE_EXCEEDED",
+    "NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION",
+    "ABORTED",   "OUT_OF_RANGE",   "UNIMPLEMENTED",     "INTERNAL",           "UNAVAILABLE",
+    "DATA_LOSS", "UNAUTHENTICATED"};
 
-constexpr Field delegate_fields[] = {{"name"}, {"namespace"}};
+constexpr std::pair<std::string_view, std::uint32_t> conditions[] = {
+    {"5xx", HttpRetries::server_error},
+    {"gateway-error", HttpRetries::gateway_error},
+    {"reset", HttpRetries::reset},
+    {"reset-before-request", HttpRetries::reset_before_request},
+    {"connect-failure", HttpRetries::connect_failure},
+    {"refused-stream", HttpRetries::refused_stream},
+    {"retriable-4xx", HttpRetries::retriable_4xx},
+    {"cancelled", HttpRetries::grpc_cancelled},
+    {"deadline-exceeded", HttpRetries::grpc_deadline_exceeded},
+    {"internal", HttpRetries::grpc_internal},
+    {"resource-exhausted", HttpRetries::grpc_resource_exhausted},
+    {"unavailable", HttpRetries::grpc_unavailable}};
 
-constexpr Field regex_rewrite_fields[] = {{"match"}, {"rewrite"}};
-constexpr Field rewrite_fields[] = {{"uri"}, {"authority"}, {"uriRegexRewrite", Type::object, regex_rewrite_fields}};
+// RFC 9110 section 5.6.2
+bool is_token(std::string_view text) {
+  constexpr std::string_view marks = "!#$%&'*+-.^_`|~";
+  return !text.empty() && std::all_of(text.begin(), text.end(), [&](char c) {
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || marks.find(c) != marks.npos;
+  });
+}
 
-constexpr Field percent_fields[] = {{"value", Type::number}};
-constexpr Field delay_fields[] = {{"percent", Type::count},
-                                  {"fixedDelay", Type::duration},
-                                  {"exponentialDelay", Type::duration},
-                                  {"percentage", Type::object, percent_fields}};
-constexpr Field abort_fields[] = {
-    {"httpStatus", Type::count}, {"grpcStatus"}, {"http2Error"}, {"percentage", Type::object, percent_fields}};
-constexpr Field fault_fields[] = {{"delay", Type::object, delay_fields}, {"abort", Type::object, abort_fields}};
+// RFC 9110 section 5.5
+bool is_field_value(std::string_view text) {
+  const bool trimmed =
+      text.empty() || (text.front() != ' ' && text.front() != '\t' && text.back() != ' ' && text.back() != '\t');
+  return trimmed && std::all_of(text.begin(), text.end(), [](char c) {
+           return c == '\t' || (static_cast<unsigned char>(c) >= 0x20 && c != 0x7f);
+         });
+}
 
-constexpr Field port_fields[] = {{"number", Type::count}};
-constexpr Field destination_fields[] = {{"host"}, {"subset"}, {"port", Type::object, port_fields}};
-constexpr Field mirror_fields[] = {{"destination", Type::object, destination_fields},
-                                   {"percentage", Type::object, percent_fields}};
+// Could it stand in a request line? Letters of other scripts have to be encoded.
+bool is_uri_text(std::string_view text) {
+  return std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c < 0x7f && c != '\\' && c != '#'; });
+}
 
-constexpr std::string_view preflights[] = {"UNSPECIFIED", "FORWARD", "IGNORE"};
-constexpr Field cors_fields[] = {
-    {"allowOrigin", Type::texts},     {"allowOrigins", Type::string_matches},
-    {"allowMethods", Type::texts},    {"allowHeaders", Type::texts},
-    {"exposeHeaders", Type::texts},   {"maxAge", Type::duration},
-    {"allowCredentials", Type::flag}, {"unmatchedPreflights", Type::choice, {}, preflights}};
+// A text that becomes part of a request line or a Location.
+void read_uri(yaml::Reader& reader, std::string_view key, std::string& uri) {
+  reader.read(key, uri);
+  if (!is_uri_text(uri)) reader.fault(key, "has characters that have to be percent-encoded: " + yaml::quote(uri));
+}
 
-constexpr Field retry_fields[] = {{"attempts", Type::count},
-                                  {"perTryTimeout", Type::duration},
-                                  {"retryOn"},
-                                  {"retryRemoteLocalities", Type::flag},
-                                  {"retryIgnorePreviousHosts", Type::flag},
-                                  {"backoff", Type::duration}};
+void read_authority(yaml::Reader& reader, std::string& authority) {
+  read_uri(reader, "authority", authority);
+  if (authority.find_first_of("/?@") != authority.npos)
+    reader.fault("authority", "expected a host, with a port at most, found " + yaml::quote(authority));
+}
 
-constexpr Field action_fields[] = {
-    {"redirect", Type::object, redirect_fields}, {"directResponse", Type::object, response_fields},
-    {"delegate", Type::object, delegate_fields}, {"rewrite", Type::object, rewrite_fields},
-    {"fault", Type::object, fault_fields},       {"mirror", Type::object, destination_fields},
-    {"mirrors", Type::objects, mirror_fields},   {"corsPolicy", Type::object, cors_fields}};
+std::optional<HttpRedirect> read_redirect(yaml::Reader reader) {
+  if (!reader.present()) return std::nullopt;
+  HttpRedirect redirect;
+  read_uri(reader, "uri", redirect.uri);
+  read_uri(reader, "prefixRewrite", redirect.prefix_rewrite);
+  read_authority(reader, redirect.authority);
+  reader.read("scheme", redirect.scheme);
+  if (!redirect.scheme.empty() && redirect.scheme != "http" && redirect.scheme != "https")
+    reader.fault("scheme", "expected http or https, found " + yaml::quote(redirect.scheme));
+  redirect.port = read_port_number(reader, "port").value_or(0);
+  reader.read<HttpRedirect::DerivedPort>("derivePort", redirect.derived_port, derived_ports);
+  reader.read("redirectCode", redirect.code, 300, 399);
+  if (!redirect.uri.empty() && !redirect.prefix_rewrite.empty())
+    reader.fault("prefixRewrite", "excludes uri: keep one of them");
+  if (redirect.port != 0 && reader.find("derivePort")) reader.fault("derivePort", "excludes port: keep one of them");
+  reader.finish();
+  return redirect;
+}
 
-// They alter no call, or nothing without one of the actions.
-constexpr Field other_fields[] = {{"timeout", Type::duration},
-                                  {"retries", Type::object, retry_fields},
-                                  {"mirrorPercent", Type::count},
-                                  {"mirrorPercentage", Type::object, percent_fields}};
-
-constexpr Field headers_field[] = {{"headers", Type::object, header_fields}};
-
-void check_redirect(yaml::Reader redirect) {
-  if (!redirect.present()) return;
-  if (redirect.find("uri") && redirect.find("prefixRewrite")) {
-    redirect.fault("prefixRewrite", "excludes uri: keep one of them");
+// RFC 4648 section 4; nullopt: it is none.
+std::optional<std::string> decode_base64(std::string_view text) {
+  constexpr std::string_view alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  if (text.size() % 4 != 0) return std::nullopt;
+  const auto padding = text.ends_with("==") ? 2U : text.ends_with('=') ? 1U : 0U;
+  text.remove_suffix(padding);
+  std::string bytes;
+  std::uint32_t bits = 0;
+  unsigned count = 0;
+  for (const char c : text) {
+    const auto digit = alphabet.find(c);
+    if (digit == alphabet.npos) return std::nullopt;
+    bits = bits << 6U | static_cast<std::uint32_t>(digit);
+    count += 6;
+    if (count < 8) continue;
+    count -= 8;
+    bytes.push_back(static_cast<char>(bits >> count & 0xff));
   }
-  const auto code = redirect.find("redirectCode");
-  if (code) code->integer(300, 399);
+  return bytes;
 }
 
-void check_response(yaml::Reader response) {
-  if (!response.present()) return;
-  const auto status = response.find("status");
-  if (!status) return response.fault("status", "is required, like 503");
-  status->integer(100, 599);
+std::string read_body(yaml::Reader reader) {
+  std::string body;
+  reader.read("string", body);
+  if (const auto bytes = reader.find("bytes")) {
+    const auto decoded = decode_base64(bytes->text().value_or(""));
+    if (!decoded) bytes->fault("expected base64");
+    if (reader.find("string")) bytes->fault("excludes string: keep one of them");
+    body = decoded.value_or("");
+  }
+  reader.finish();
+  return body;
 }
 
-void check_rewrite(yaml::Reader rewrite) {
-  if (!rewrite.present()) return;
-  const bool uri = rewrite.find("uri").has_value();
-  const bool regex = rewrite.find("uriRegexRewrite").has_value();
-  if (uri && regex) rewrite.fault("uriRegexRewrite", "excludes uri: keep one of them");
-  if (!uri && !regex && !rewrite.find("authority"))
-    rewrite.fault("uri", "one of uri, uriRegexRewrite and authority is required");
+std::optional<DirectResponse> read_response(yaml::Reader reader) {
+  if (!reader.present()) return std::nullopt;
+  DirectResponse response;
+  if (reader.find("status"))
+    reader.read("status", response.status, 200, 599);
+  else
+    reader.fault("status", "is required, like 503");
+  response.body = read_body(reader.section("body"));
+  if (response.body.size() > max_body_bytes) reader.fault("body", "is larger than 1 MiB: shorten it");
+  reader.finish();
+  return response;
+}
+
+std::optional<DelegateName> read_delegate(yaml::Reader reader, const std::string& own_namespace) {
+  if (!reader.present()) return std::nullopt;
+  DelegateName delegate{own_namespace, ""};
+  reader.read("name", delegate.name);
+  reader.read("namespace", delegate.namespace_name);
+  if (!is_object_name(delegate.name)) reader.fault("name", "is required: the name of a VirtualService");
+  if (delegate.namespace_name.empty()) delegate.namespace_name = own_namespace;
+  if (!is_namespace(delegate.namespace_name)) reader.fault("namespace", "expected the name of a namespace");
+  reader.finish();
+  return delegate;
+}
+
+void read_regex_rewrite(yaml::Reader reader, HttpRewrite& rewrite) {
+  if (!reader.present()) return;
+  const auto match = reader.find("match");
+  rewrite.regex = match ? match->text().value_or("") : "";
+  if (rewrite.regex.empty()) reader.fault("match", "is required: an RE2 expression");
+  if (match) check_regex(*match, rewrite.regex);
+  reader.read("rewrite", rewrite.substitution);
+  auto plain = rewrite.substitution;
+  std::erase(plain, '\\');
+  if (!is_uri_text(plain)) reader.fault("rewrite", "has characters that have to be percent-encoded");
+  if (rewrite.substitution.size() > max_substitution_bytes) reader.fault("rewrite", "is longer than 1,024 bytes");
+  const auto fault = find_substitution_fault(rewrite.regex, rewrite.substitution);
+  if (!fault.empty()) reader.fault("rewrite", "does not go with the expression: " + fault);
+  reader.finish();
+}
+
+std::optional<HttpRewrite> read_rewrite(yaml::Reader reader) {
+  if (!reader.present()) return std::nullopt;
+  HttpRewrite rewrite;
+  read_uri(reader, "uri", rewrite.uri);
+  read_authority(reader, rewrite.authority);
+  read_regex_rewrite(reader.section("uriRegexRewrite"), rewrite);
+  const bool regex = reader.find("uriRegexRewrite").has_value();
+  if (!rewrite.uri.empty() && regex) reader.fault("uriRegexRewrite", "excludes uri: keep one of them");
+  if (rewrite.uri.empty() && !regex && rewrite.authority.empty())
+    reader.fault("uri", "one of uri, uriRegexRewrite and authority is required");
+  reader.finish();
+  return rewrite;
+}
+
+// A percentage, from Percent{value}; nullopt: it is not there.
+std::optional<Share> read_share(yaml::Reader& outer, std::string_view key) {
+  auto reader = outer.section(key);
+  if (!reader.present()) return std::nullopt;
+  const auto percent = read_number(reader, "value").value_or(0);
+  if (percent > 100) reader.fault("value", "expected a percentage, 100 at most");
+  reader.finish();
+  return Share{static_cast<std::uint32_t>(std::lround(std::min(percent, 100.0) * (Share::whole / 100.0)))};
+}
+
+// The old way to give a percentage, an integer, which counts where the new one is absent.
+Share read_share(yaml::Reader& reader, std::string_view key, std::string_view old_key, Share otherwise) {
+  const auto share = read_share(reader, key);
+  std::optional<std::uint64_t> percent;
+  if (const auto value = reader.find(old_key)) percent = value->integer(0, 100);
+  if (share) return *share;
+  return percent ? Share{static_cast<std::uint32_t>(*percent * (Share::whole / 100))} : otherwise;
+}
+
+std::optional<HttpFault::Delay> read_delay(yaml::Reader reader) {
+  if (!reader.present()) return std::nullopt;
+  HttpFault::Delay delay;
+  if (const auto duration = read_duration_ms(reader, "fixedDelay"))
+    delay.delay_ms = *duration;
+  else if (!reader.find("fixedDelay"))
+    reader.fault("fixedDelay", "is required: the delay, like 5s");
+  delay.share = read_share(reader, "percentage", "percent", Share{0});
+  reader.finish();
+  return delay;
+}
+
+void read_grpc_status(yaml::Reader& reader, HttpFault::Abort& abort) {
+  const auto value = reader.find("grpcStatus");
+  const auto text = value ? value->text() : std::nullopt;
+  if (!text) return;
+  const auto found = std::find(std::begin(grpc_statuses), std::end(grpc_statuses), *text);
+  if (found == std::end(grpc_statuses))
+    value->fault(fmt::format("expected one of {}; found {}", fmt::join(grpc_statuses, ", "), value->shown()));
+  abort.grpc_status = static_cast<std::uint8_t>(found - std::begin(grpc_statuses));
+}
+
+std::optional<HttpFault::Abort> read_abort(yaml::Reader reader) {
+  if (!reader.present()) return std::nullopt;
+  HttpFault::Abort abort;
+  const bool http = reader.find("httpStatus").has_value();
+  const bool grpc = reader.find("grpcStatus").has_value();
+  reader.read("httpStatus", abort.http_status, 200, 599);
+  read_grpc_status(reader, abort);
+  if (http == grpc) reader.fault("httpStatus", "just one of httpStatus and grpcStatus is required");
+  abort.share = read_share(reader, "percentage", "percent", Share{0});
+  reader.finish();
+  return abort;
+}
+
+std::optional<HttpFault> read_fault(yaml::Reader reader) {
+  if (!reader.present()) return std::nullopt;
+  HttpFault fault{read_delay(reader.section("delay")), read_abort(reader.section("abort"))};
+  if (!reader.find("delay") && !reader.find("abort")) reader.fault("delay", "one of delay and abort is required");
+  reader.finish();
+  return fault;
+}
+
+std::vector<HttpMirror> read_mirrors(yaml::Reader& rule, const std::string& own_namespace) {
+  std::vector<HttpMirror> mirrors;
+  const auto share = read_share(rule, "mirrorPercentage", "mirrorPercent", Share{});
+  auto single = rule.section("mirror");
+  if (single.present()) mirrors.push_back({read_destination(std::move(single), own_namespace), share});
+  const auto items = rule.list("mirrors", max_mirrors);
+  if (!items.empty() && !mirrors.empty()) rule.fault("mirror", "excludes mirrors: keep one of them");
+  for (const auto& item : items) {
+    yaml::Reader reader(item);
+    if (!reader.present()) continue;
+    HttpMirror mirror{read_destination(reader.section("destination"), own_namespace), {}};
+    mirror.share = read_share(reader, "percentage").value_or(Share{});
+    reader.finish();
+    mirrors.push_back(std::move(mirror));
+  }
+  return mirrors;
+}
+
+// Names of methods or fields, "*" among them.
+std::vector<std::string> read_tokens(yaml::Reader& reader, std::string_view key) {
+  std::vector<std::string> tokens;
+  for (const auto& item : reader.list(key, max_list_items)) {
+    auto text = item.text();
+    if (!text) continue;
+    if (!is_token(*text)) item.fault("expected a name without spaces, found " + item.shown());
+    tokens.push_back(*std::move(text));
+  }
+  return tokens;
+}
+
+std::optional<CorsPolicy> read_cors(yaml::Reader reader) {
+  if (!reader.present()) return std::nullopt;
+  CorsPolicy cors;
+  for (auto& origin : read_texts(reader, "allowOrigin"))
+    cors.allow_origins.push_back({StringMatch::Kind::exact, std::move(origin)});
+  for (const auto& item : reader.list("allowOrigins", max_list_items)) {
+    if (auto match = read_string_match(item, false)) cors.allow_origins.push_back(*std::move(match));
+  }
+  cors.allow_methods = read_tokens(reader, "allowMethods");
+  cors.allow_headers = read_tokens(reader, "allowHeaders");
+  cors.expose_headers = read_tokens(reader, "exposeHeaders");
+  if (const auto age = read_duration_ms(reader, "maxAge")) cors.max_age_s = *age / 1000;
+  reader.read("allowCredentials", cors.allow_credentials);
+  reader.read<bool>("unmatchedPreflights", cors.forward_unmatched_preflights, preflights);
+  reader.finish();
+  return cors;
+}
+
+void read_conditions(const yaml::Value& value, HttpRetries& retries) {
+  const auto text = value.text();
+  if (!text || text->empty()) return;
+  retries.on = 0;
+  auto rest = std::string_view(*text);
+  while (!rest.empty()) {
+    const auto end = std::min(rest.find(','), rest.size());
+    auto name = rest.substr(0, end);
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+    while (name.starts_with(' ')) name.remove_prefix(1);
+    while (name.ends_with(' ')) name.remove_suffix(1);
+    const auto known = std::find_if(std::begin(conditions), std::end(conditions),
+                                    [&](const auto& condition) { return condition.first == name; });
+    std::uint16_t status = 0;
+    const auto [last, error] = std::from_chars(name.data(), name.data() + name.size(), status);
+    if (known != std::end(conditions))
+      retries.on |= known->second;
+    else if (error == std::errc{} && last == name.data() + name.size() && status >= 100 && status <= 599)
+      retries.on_statuses.push_back(status);
+    else if (name != "retriable-status-codes")  // the numbers say it all
+      value.fault(fmt::format("{} is no condition that a request is tried again on", yaml::quote(std::string(name))));
+  }
+}
+
+std::optional<HttpRetries> read_retries(yaml::Reader reader) {
+  if (!reader.present()) return std::nullopt;
+  HttpRetries retries;
+  reader.read("attempts", retries.attempts, 0, max_attempts);
+  retries.per_try_timeout_ms = read_duration_ms(reader, "perTryTimeout").value_or(0);
+  if (const auto value = reader.find("retryOn")) read_conditions(*value, retries);
+  retries.backoff_ms = read_duration_ms(reader, "backoff").value_or(retries.backoff_ms);
+  reader.read("retryRemoteLocalities", retries.remote_localities);
+  bool unused = false;  // another endpoint is tried anyway
+  reader.read("retryIgnorePreviousHosts", unused);
+  reader.finish();
+  return retries;
+}
+
+// What decides where a message ends, or is between two hops, is nobody's to alter.
+bool is_framing(std::string_view name) {
+  constexpr std::string_view names[] = {"connection", "content-length", "keep-alive",        "proxy-connection",
+                                        "te",         "trailer",        "transfer-encoding", "upgrade"};
+  return std::find(std::begin(names), std::end(names), name) != std::end(names);
+}
+
+std::string read_field_name(const yaml::Value& at, std::string_view text, bool may_be_authority) {
+  auto name = normalise_name(text);
+  const bool authority = name == ":authority" || name == "host";
+  if (!is_token(name) && name != ":authority") at.fault("is no name of a header: " + yaml::quote(name));
+  if (authority && !may_be_authority) at.fault("the authority can be set only");
+  if (is_framing(name)) at.fault(fmt::format("{} belongs to the connection and is not altered: remove it", name));
+  return name;
+}
+
+std::vector<std::pair<std::string, std::string>> read_fields(yaml::Reader reader, bool may_be_authority,
+                                                             Findings& findings) {
+  std::vector<std::pair<std::string, std::string>> fields;
+  for (const auto& entry : reader.entries()) {
+    auto text = entry.text();
+    if (!text) continue;
+    if (!is_field_value(*text)) entry.fault("is no value of a header: " + entry.shown());
+    if (text->find('%') != text->npos)
+      findings.warn("SLU0003", entry, "what is between % characters is not replaced: it is sent as written");
+    fields.emplace_back(read_field_name(entry, entry.node().key, may_be_authority), *std::move(text));
+  }
+  return fields;
+}
+
+HeaderOperations read_operations(yaml::Reader reader, bool of_request, Findings& findings) {
+  HeaderOperations operations;
+  operations.set = read_fields(reader.section("set"), of_request, findings);
+  operations.add = read_fields(reader.section("add"), false, findings);
+  for (const auto& item : reader.list("remove", max_list_items)) {
+    if (const auto text = item.text()) operations.remove.push_back(read_field_name(item, *text, false));
+  }
+  reader.finish();
+  return operations;
 }
 
 }  // namespace
 
-bool check_headers(yaml::Reader& reader) {
-  return !check_fields(reader, headers_field).empty();
+HttpHeaders read_headers(yaml::Reader& outer, Findings& findings) {
+  auto reader = outer.section("headers");
+  HttpHeaders headers{read_operations(reader.section("request"), true, findings),
+                      read_operations(reader.section("response"), false, findings)};
+  reader.finish();
+  return headers;
 }
 
-std::vector<std::string> read_http_actions(yaml::Reader& rule) {
-  auto actions = check_fields(rule, action_fields);
-  check_fields(rule, other_fields);
-  check_redirect(rule.section("redirect"));
-  check_response(rule.section("directResponse"));
-  check_rewrite(rule.section("rewrite"));
-  return actions;
+void read_http_actions(yaml::Reader& reader, const std::string& own_namespace, HttpRule& rule, Findings& findings) {
+  rule.redirect = read_redirect(reader.section("redirect"));
+  rule.direct_response = read_response(reader.section("directResponse"));
+  rule.delegate = read_delegate(reader.section("delegate"), own_namespace);
+  rule.rewrite = read_rewrite(reader.section("rewrite"));
+  rule.fault = read_fault(reader.section("fault"));
+  rule.mirrors = read_mirrors(reader, own_namespace);
+  rule.cors = read_cors(reader.section("corsPolicy"));
+  rule.headers = read_headers(reader, findings);
+  rule.timeout_ms = read_duration_ms(reader, "timeout");
+  rule.retries = read_retries(reader.section("retries"));
 }
 
 }  // namespace sluice::resources

@@ -18,7 +18,7 @@ std::optional<StringMatch> read_optional_match(yaml::Reader& reader, std::string
   return value ? read_string_match(*value, false) : std::nullopt;
 }
 
-NamedMatches read_headers(yaml::Reader reader) {
+NamedMatches read_header_matches(yaml::Reader reader) {
   NamedMatches matches;
   for (const auto& entry : reader.entries()) {
     auto match = read_string_match(entry, true);
@@ -56,8 +56,8 @@ HttpMatch read_match(const yaml::Value& value, const VirtualService& service, Fi
   match.scheme = read_optional_match(reader, "scheme");
   match.method = read_optional_match(reader, "method");
   match.authority = read_optional_match(reader, "authority");
-  match.headers = read_headers(reader.section("headers"));
-  match.without_headers = read_headers(reader.section("withoutHeaders"));
+  match.headers = read_header_matches(reader.section("headers"));
+  match.without_headers = read_header_matches(reader.section("withoutHeaders"));
   match.query_params = read_parameters(reader.section("queryParams"));
   reader.read("ignoreUriCase", match.ignore_uri_case);
   match.port = read_port_number(reader, "port");
@@ -73,17 +73,14 @@ HttpMatch read_match(const yaml::Value& value, const VirtualService& service, Fi
 }
 
 void check_exclusive(yaml::Reader& reader, const HttpRule& rule) {
-  const auto has = [&](std::string_view action) {
-    return std::find(rule.actions.begin(), rule.actions.end(), action) != rule.actions.end();
-  };
-  const bool ends[] = {!rule.destinations.empty(), has("redirect"), has("directResponse"), has("delegate")};
+  const bool ends[] = {!rule.destinations.empty(), rule.redirect.has_value(), rule.direct_response.has_value(),
+                       rule.delegate.has_value()};
   const auto count = std::count(std::begin(ends), std::end(ends), true);
   if (count == 0) reader.fault("route", "is required, or redirect, directResponse or delegate instead");
   if (count > 1) reader.fault("route", "route, redirect, directResponse and delegate exclude each other: keep one");
-  if (has("redirect") && (has("fault") || has("rewrite"))) {
+  if (rule.redirect && (rule.fault || rule.rewrite)) {
     reader.fault("redirect", "excludes fault and rewrite: remove them");
   }
-  if (has("mirror") && has("mirrors")) reader.fault("mirror", "excludes mirrors: keep one of them");
 }
 
 HttpRule read_rule(const yaml::Value& value, const VirtualService& service, Findings& findings) {
@@ -94,10 +91,9 @@ HttpRule read_rule(const yaml::Value& value, const VirtualService& service, Find
   for (const auto& item : reader.list("match", max_matches)) {
     rule.matches.push_back(read_match(item, service, findings));
   }
-  bool headers_set = check_headers(reader);
-  rule.destinations = read_route(reader, service.object.namespace_name, &headers_set);
-  rule.actions = read_http_actions(reader);
-  if (headers_set) rule.actions.emplace_back("headers");
+  const auto& own_namespace = service.object.namespace_name;
+  rule.destinations = read_route(reader, own_namespace, &findings);
+  read_http_actions(reader, own_namespace, rule, findings);
   if (!findings.context.has_wrong_values()) check_exclusive(reader, rule);
   reader.finish();
   return rule;

@@ -234,7 +234,7 @@ net::Task<void> Call::serve_stream(Sniffed sniffed, std::vector<std::uint8_t> by
   if (!preamble_.empty()) bytes.insert(bytes.begin(), preamble_.begin(), preamble_.end());
   preamble_ = std::vector<std::uint8_t>();
   ByteSpan rest = bytes;
-  bool sent = upstream_->try_write(rest);
+  bool sent = rest.empty() || upstream_->try_write(rest);
   if (sent && !rest.empty()) sent = co_await upstream_->write_all(rest);
   if (!sent) {
     client_->reset();
@@ -254,6 +254,10 @@ net::Task<void> Call::serve_stream(Sniffed sniffed, std::vector<std::uint8_t> by
     bytes = std::vector<std::uint8_t>();
     record_closed(co_await relay::tunnel(*client_, *upstream_, limits, worker_.pipes(), totals_));
   }
+}
+
+net::Task<void> Call::serve_unread(Sniffed sniffed) {
+  return serve_stream(sniffed, {});
 }
 
 net::Task<void> Call::serve_http(relay::FirstBytes first) {
@@ -319,7 +323,7 @@ std::optional<Refusal> Call::decide_timed(Sniffed sniffed) {
 net::Task<std::variant<net::Dialled, Refusal>> Call::dial(Upstreams& upstreams, TargetQuery query,
                                                           net::Milliseconds timeout) {
   auto found = upstreams.find_known(query);
-  if (!found) found = co_await upstreams.find(query);
+  if (!found) found = co_await upstreams.find(query, {});
   if (was_cut()) co_return overtaken();
   if (auto* refusal = std::get_if<Refusal>(&*found)) co_return std::move(*refusal);
   const net::DialPlan plan{.timeout = timeout, .max_attempts = Upstreams::max_addresses};

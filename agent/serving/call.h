@@ -58,6 +58,8 @@ class Call : public Live, private relay::HttpJudge, private relay::SocketTunnel:
   // goes on.
   net::Task<void> serve_stream(Sniffed sniffed, std::vector<std::uint8_t> bytes);
   net::Task<void> serve_http(relay::FirstBytes first);
+  // Serves a connection of which not a byte was read.
+  net::Task<void> serve_unread(Sniffed sniffed);
   // First bytes that policy can make nothing of.
   virtual net::Task<void> serve_unreadable(relay::Unreadable unreadable);
   // The deny record, the answer in the client's protocol, and the end.

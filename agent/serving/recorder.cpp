@@ -61,9 +61,9 @@ Status Recorder::write(std::vector<observe::Record> records) {
   auto written = audit_.append(records);
   if (!written) return written;
   for (const auto& record : records) {
-    if (record.event != observe::Event::open) continue;
+    if (record.event != observe::Event::open && record.event != observe::Event::request) continue;
     metrics_.count_decision(*record.verdict, *record.reason);
-    metrics_.connection_opened();
+    if (record.event == observe::Event::open) metrics_.connection_opened();
   }
   return written;
 }

@@ -9,8 +9,8 @@ Result<std::unique_ptr<Upstreams>> Upstreams::open(boost::asio::io_context& cont
   return std::unique_ptr<Upstreams>(new Upstreams(std::move(*resolver), settings));
 }
 
-net::Task<Upstreams::Found> Upstreams::find(TargetQuery query) {
-  auto search = begin(query);
+net::Task<Upstreams::Found> Upstreams::find(TargetQuery query, Bounds bounds) {
+  auto search = begin(query, bounds);
   while (const auto* name = go_on(search)) {
     const auto resolved = co_await resolver_->resolve(*name);
     take_name(search, resolved);
@@ -19,27 +19,32 @@ net::Task<Upstreams::Found> Upstreams::find(TargetQuery query) {
 }
 
 std::optional<Upstreams::Found> Upstreams::find_known(const TargetQuery& query) {
-  auto search = begin(query);
+  auto search = begin(query, {});
   if (go_on(search) != nullptr) return std::nullopt;
   return conclude(std::move(search));
 }
 
-Upstreams::Search Upstreams::begin(TargetQuery query) const {
+Upstreams::Search Upstreams::begin(TargetQuery query, Bounds bounds) const {
   query.locality = settings_.locality;
   auto targets = plan_targets(query);
   // With several targets none of them takes all the places.
-  const auto share = targets.size() > 1 ? max_addresses / 2 : max_addresses;
-  return {.targets = std::move(targets), .service = *query.service, .share = share, .endpoints = {}, .refusal = {}};
+  const auto share = targets.size() > 1 ? bounds.addresses / 2 : bounds.addresses;
+  return {.targets = std::move(targets),
+          .service = *query.service,
+          .bounds = bounds,
+          .share = share,
+          .endpoints = {},
+          .refusal = {}};
 }
 
 const std::string* Upstreams::go_on(Search& search) {
-  while (search.next < search.targets.size() && search.endpoints.size() < max_addresses) {
+  while (search.next < search.targets.size() && search.endpoints.size() < search.bounds.addresses) {
     const auto& target = search.targets[search.next];
     if (target.address) {
       take_address(search);
       continue;
     }
-    if (search.names == max_names) return nullptr;
+    if (search.names == search.bounds.names) return nullptr;
     const auto* known = resolver_->known(target.name);
     if (known == nullptr) return &target.name;
     take_name(search, *known);

@@ -25,13 +25,17 @@ class Upstreams {
   // `settings` outlives it.
   static Result<std::unique_ptr<Upstreams>> open(boost::asio::io_context& context, const settings::Outside& settings);
 
-  // The addresses of the targets of `query`, whose locality is filled in here, never none: of several targets no more
-  // than `max_names` are resolved, and no more than `max_addresses` found. Fails with dns_failure, address_forbidden or
-  // upstream_refused. What `query` points to lives as long as the task.
+  // How many names of several targets are resolved, and addresses found.
+  struct Bounds {
+    std::size_t names = max_names;
+    std::size_t addresses = max_addresses;
+  };
   static constexpr std::size_t max_names = 4;
   static constexpr std::size_t max_addresses = 6;
+  // The addresses of the targets of `query`, whose locality is filled in here, never none. Fails with dns_failure,
+  // address_forbidden or upstream_refused. What `query` points to lives as long as the task.
   using Found = std::variant<std::vector<Endpoint>, Refusal>;
-  net::Task<Found> find(TargetQuery query);
+  net::Task<Found> find(TargetQuery query, Bounds bounds);
   // The same, as most of the time, from what is known already; nullopt: DNS has to be asked.
   std::optional<Found> find_known(const TargetQuery& query);
 
@@ -40,6 +44,7 @@ class Upstreams {
   struct Search {
     std::vector<Target> targets;
     const Service& service;
+    Bounds bounds;
     std::size_t share;     // of the places, for one target
     std::size_t next = 0;  // of the targets
     std::size_t names = 0;
@@ -50,7 +55,7 @@ class Upstreams {
   Upstreams(std::unique_ptr<net::Resolver> resolver, const settings::Outside& settings)
       : resolver_(std::move(resolver)), settings_(settings) {}
 
-  Search begin(TargetQuery query) const;
+  Search begin(TargetQuery query, Bounds bounds) const;
   // Goes on up to a name whose addresses are not known; null: it is over.
   const std::string* go_on(Search& search);
   static Found conclude(Search search);

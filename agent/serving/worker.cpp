@@ -103,12 +103,31 @@ void Worker::ask_for_sign(std::uint64_t now_ns) {
 void Worker::accept_all(net::Tcp::acceptor acceptor, Serve serve) {
   acceptor.native_non_blocking(true);
   net::Socket listener(net::Poller::of(acceptor.get_executor()), UniqueFd(acceptor.release()));
-  auto shared = listeners_.emplace_back(std::make_shared<net::Socket>(std::move(listener)));
-  asio::co_spawn(context_, accept_loop(shared, std::move(serve)), [shared](const std::exception_ptr& failure) {
+  accept_on(std::make_shared<net::Socket>(std::move(listener)), std::move(serve));
+}
+
+std::shared_ptr<net::Socket> Worker::accept_soon(net::Tcp::acceptor acceptor, Serve serve) {
+  acceptor.native_non_blocking(true);
+  net::Socket listener(net::Poller::of(acceptor.get_executor()), UniqueFd(acceptor.release()));
+  auto shared = std::make_shared<net::Socket>(std::move(listener));
+  asio::post(context_, [this, shared, serve = std::move(serve)] { accept_on(shared, serve); });
+  return shared;
+}
+
+void Worker::accept_on(std::shared_ptr<net::Socket> listener, Serve serve) {
+  listeners_.push_back(listener);
+  asio::co_spawn(context_, accept_loop(listener, std::move(serve)), [listener](const std::exception_ptr& failure) {
     if (!failure) return;
     log_failure("accepting ended for good", failure);
     // Closed, it is refused at once; open and never read from, it would hang its clients.
-    shared->close();
+    listener->close();
+  });
+}
+
+void Worker::stop_accepting(std::shared_ptr<net::Socket> listener) {
+  asio::post(context_, [this, listener = std::move(listener)] {
+    listener->close();
+    std::erase(listeners_, listener);
   });
 }
 

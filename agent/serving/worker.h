@@ -53,8 +53,12 @@ class Worker {
   // Before start(), or on the worker's thread. The acceptor was made for context().
   using Serve = std::function<net::Task<void>(net::Socket)>;
   void accept_all(net::Tcp::acceptor acceptor, Serve serve);
-  // From any thread: closes the listeners.
+  // From any thread: the same as soon as the loop turns. What it returns names the listener, and is for this worker's
+  // thread.
+  std::shared_ptr<net::Socket> accept_soon(net::Tcp::acceptor acceptor, Serve serve);
+  // From any thread: closes the listeners, or one of them.
   void stop_accepting();
+  void stop_accepting(std::shared_ptr<net::Socket> listener);
 
   boost::asio::io_context& context() { return context_; }
   // For the worker's thread only. Null until the first policy came.
@@ -63,6 +67,8 @@ class Worker {
   relay::PipePool& pipes() { return pipes_; }
 
  private:
+  void accept_on(std::shared_ptr<net::Socket> listener, Serve serve);
+
   std::shared_ptr<const Snapshot> snapshot_;
   LiveTable live_;
   relay::PipePool pipes_;

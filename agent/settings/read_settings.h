@@ -16,8 +16,9 @@ std::optional<Error> first_error(const std::string& path, const std::vector<yaml
 
 AgentSettings read_agent(const yaml::Node& root, yaml::Context& context);
 GatewaySettings read_gateway(const yaml::Node& root, yaml::Context& context);
+IngressSettings read_ingress(const yaml::Node& root, yaml::Context& context);
 
-// The sections that both roles have.
+// The sections that all roles have.
 Node read_node(yaml::Reader reader);
 Resources read_resources(yaml::Reader reader);
 Limits read_limits(yaml::Reader reader);

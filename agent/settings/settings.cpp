@@ -74,6 +74,10 @@ Result<GatewaySettings> parse_gateway(std::string_view text, const std::string& 
   return parse<GatewaySettings>(text, path, read_gateway);
 }
 
+Result<IngressSettings> parse_ingress(std::string_view text, const std::string& path) {
+  return parse<IngressSettings>(text, path, read_ingress);
+}
+
 Result<AgentSettings> load_agent(const std::string& path) {
   const auto text = read_file(path, yaml::max_bytes);
   if (!text) return text.error();
@@ -84,6 +88,12 @@ Result<GatewaySettings> load_gateway(const std::string& path) {
   const auto text = read_file(path, yaml::max_bytes);
   if (!text) return text.error();
   return parse_gateway(*text, path);
+}
+
+Result<IngressSettings> load_ingress(const std::string& path) {
+  const auto text = read_file(path, yaml::max_bytes);
+  if (!text) return text.error();
+  return parse_ingress(*text, path);
 }
 
 }  // namespace sluice::settings

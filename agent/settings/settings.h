@@ -194,10 +194,55 @@ struct GatewaySettings {
   Admin admin;
 };
 
+// ingress.services[]: a Service of the cluster, until Kubernetes tells
+struct ClusterService {
+  std::string host;  // as destination.host of VirtualServices names it: a fully qualified name
+  std::uint16_t port = 0;
+  enum class Protocol : std::uint8_t { http, http2, grpc, https, tcp };  // https: TLS begins with a DestinationRule only
+  Protocol protocol = Protocol::http;
+  struct Place {
+    Endpoint address;
+    std::map<std::string, std::string> labels;  // which subsets of DestinationRules go by
+  };
+  std::vector<Place> endpoints;  // at least one
+};
+
+// Which requests get an access record.
+enum class AccessLog : std::uint8_t { all, failures, none };
+
+// ingress:
+struct Ingress {
+  std::string namespace_name;  // key: namespace; of the workload, where Gateways and VirtualServices are seen
+  std::map<std::string, std::string> labels;  // of the workload, which selectors of Gateways are matched to
+  // Where servers without `bind` are listened to, on the ports that they have.
+  std::vector<IpAddress> addresses = {*IpAddress::parse("0.0.0.0"), IpAddress()};
+  std::string secrets;  // directory of credentialName's Secrets: NAME/tls.crt, NAME/tls.key, ...
+  std::vector<ClusterService> services;
+  AccessLog access_log = AccessLog::all;
+  std::uint32_t max_head_bytes = 60UL * 1024;  // of a request; 431 beyond
+  std::uint64_t max_body_bytes = 0;            // of a request; 413 beyond; 0: any
+  std::uint32_t max_streams = 128;             // of one HTTP/2 connection at once
+  Milliseconds stall_timeout{30000};           // a side that neither sends nor takes what is due is cut off
+  std::uint32_t outlier_failures = 5;          // in a row before an endpoint is left out
+  Milliseconds outlier_ejection{30000};        // for so long
+  Outside outside;
+};
+
+struct IngressSettings {
+  Node node;
+  Resources resources;
+  Ingress ingress;
+  Limits limits;
+  Audit audit;
+  Admin admin;
+};
+
 // `path` is named in errors; load_* read it, parse_* take the text (for tests).
 Result<AgentSettings> load_agent(const std::string& path);
 Result<GatewaySettings> load_gateway(const std::string& path);
+Result<IngressSettings> load_ingress(const std::string& path);
 Result<AgentSettings> parse_agent(std::string_view yaml, const std::string& path);
 Result<GatewaySettings> parse_gateway(std::string_view yaml, const std::string& path);
+Result<IngressSettings> parse_ingress(std::string_view yaml, const std::string& path);
 
 }  // namespace sluice::settings

@@ -1,5 +1,6 @@
 #include "tls/context.h"
 
+#include <algorithm>
 #include <ctime>
 
 #include "tls/loaded.h"
@@ -9,11 +10,10 @@
 namespace sluice::tls {
 namespace {
 
-Result<std::vector<FileVersion>> versions_of(const Files& files) {
+Result<std::vector<FileVersion>> versions_of(const std::vector<std::string>& paths) {
   std::vector<FileVersion> versions;
-  for (const auto* path : {&files.certificate, &files.key, &files.roots, &files.revoked}) {
-    if (path->empty()) continue;
-    const auto version = FileVersion::of(*path);
+  for (const auto& path : paths) {
+    const auto version = FileVersion::of(path);
     if (!version) return version.error();
     versions.push_back(*version);
   }
@@ -34,7 +34,19 @@ std::int64_t not_after(const X509* certificate) {
   return ::timegm(&time);
 }
 
-// This side's certificate and key.
+int choose_alpn(SSL*, const unsigned char** chosen, unsigned char* chosen_bytes, const unsigned char* offered,
+                unsigned offered_bytes, void* own) noexcept {
+  const auto& wanted = *static_cast<const std::string*>(own);
+  unsigned char* match = nullptr;
+  const auto result =
+      ::SSL_select_next_proto(&match, chosen_bytes, reinterpret_cast<const unsigned char*>(wanted.data()),
+                              static_cast<unsigned>(wanted.size()), offered, offered_bytes);
+  *chosen = match;
+  return result == OPENSSL_NPN_NEGOTIATED ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_ALERT_FATAL;
+}
+
+}  // namespace
+
 Status use_certificate(Loaded& loaded, const Files& files) {
   auto* context = loaded.context.get();
   const auto chain = read_certificates(files.certificate);
@@ -52,11 +64,11 @@ Status use_certificate(Loaded& loaded, const Files& files) {
     used = ::SSL_CTX_add1_chain_cert(context, (*chain)[index].get()) == 1;
   }
   if (!used) return Error(files.certificate + ": " + take_error());
-  loaded.expires = not_after(leaf);
+  const auto expires = not_after(leaf);
+  loaded.expires = loaded.expires == 0 ? expires : std::min(loaded.expires, expires);
   return Done{};
 }
 
-// What the peer's certificate is verified with.
 Status use_roots(SSL_CTX* context, const Files& files) {
   auto* store = ::SSL_CTX_get_cert_store(context);
   if (files.roots.empty()) {
@@ -94,18 +106,16 @@ Result<std::shared_ptr<Loaded>> make_loaded(const SSL_METHOD* method, bool tls13
   return loaded;
 }
 
-int choose_alpn(SSL*, const unsigned char** chosen, unsigned char* chosen_bytes, const unsigned char* offered,
-                unsigned offered_bytes, void* own) noexcept {
-  const auto& wanted = *static_cast<const std::string*>(own);
-  unsigned char* match = nullptr;
-  const auto result =
-      ::SSL_select_next_proto(&match, chosen_bytes, reinterpret_cast<const unsigned char*>(wanted.data()),
-                              static_cast<unsigned>(wanted.size()), offered, offered_bytes);
-  *chosen = match;
-  return result == OPENSSL_NPN_NEGOTIATED ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_ALERT_FATAL;
+void prepare_server(Loaded& loaded, const std::vector<std::string>& alpn) {
+  auto* context = loaded.context.get();
+  loaded.alpn = encode_alpn(alpn);
+  if (!loaded.alpn.empty()) ::SSL_CTX_set_alpn_select_cb(context, choose_alpn, &loaded.alpn);
+  ::SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
+  // Sessions of one certificate must not be resumed with another one: whom they are for is part of them.
+  constexpr unsigned char session_scope[] = "sluice";
+  ::SSL_CTX_set_session_id_context(context, session_scope, sizeof session_scope - 1);
+  loaded.tickets.install(context);
 }
-
-}  // namespace
 
 std::string encode_alpn(const std::vector<std::string>& protocols) {
   std::string wire;
@@ -121,9 +131,15 @@ Context::Context(Files files) : files_(std::move(files)) {}
 
 Context::~Context() = default;
 
+std::vector<std::string> Context::paths() const {
+  std::vector<std::string> paths{files_.certificate, files_.key, files_.roots, files_.revoked};
+  std::erase(paths, "");
+  return paths;
+}
+
 Status Context::reload() {
   // Taken before reading: what changes meanwhile is another version next time.
-  auto versions = versions_of(files_);
+  auto versions = versions_of(paths());
   if (!versions) return versions.error();
   if (*versions == read_) return Done{};
   auto loaded = load();
@@ -154,7 +170,7 @@ Result<std::shared_ptr<Loaded>> ClientContext::load() const {
   if (!files_.certificate.empty()) {
     if (auto used = use_certificate(loaded, files_); !used) return used.error();
   }
-  loaded.names = options_.peer_names;
+  loaded.rules.names = options_.peer_names;
   loaded.verify = !options_.skip_verification;
   if (loaded.verify) {
     if (auto used = use_roots(context, files_); !used) return used.error();
@@ -177,13 +193,7 @@ Result<std::shared_ptr<Loaded>> ServerContext::load() const {
     ::SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
     loaded.verify = true;
   }
-  loaded.alpn = encode_alpn(options_.alpn);
-  if (!loaded.alpn.empty()) ::SSL_CTX_set_alpn_select_cb(context, choose_alpn, &loaded.alpn);
-  ::SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
-  // Sessions of one certificate must not be resumed with another one: whom they are for is part of them.
-  constexpr unsigned char session_scope[] = "sluice";
-  ::SSL_CTX_set_session_id_context(context, session_scope, sizeof session_scope - 1);
-  loaded.tickets.install(context);
+  prepare_server(loaded, options_.alpn);
   return made;
 }
 

@@ -61,6 +61,8 @@ class Context {
  protected:
   explicit Context(Files files);
   virtual Result<std::shared_ptr<Loaded>> load() const = 0;
+  // What load() reads, or would if it were there.
+  virtual std::vector<std::string> paths() const;
 
   const Files files_;
 

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "base/ip.h"
+#include "tls/digest.h"
 
 namespace sluice::tls {
 namespace {
@@ -38,6 +39,28 @@ std::string join(const std::vector<std::string>& names) {
   std::string text;
   for (const auto& name : names) text.append(text.empty() ? "" : " or ").append(name);
   return text;
+}
+
+std::string base64(ByteSpan bytes) {
+  std::string text(4 * ((bytes.size() + 2) / 3), '\0');
+  ::EVP_EncodeBlock(reinterpret_cast<unsigned char*>(text.data()), bytes.data(), static_cast<int>(bytes.size()));
+  return text;
+}
+
+bool has_wanted_hash(const X509* certificate, const PeerRules& rules) {
+  if (rules.certificate_hashes.empty() && rules.public_key_hashes.empty()) return true;
+  const auto is_one_of = [](const std::vector<std::string>& hashes, const std::string& hash) {
+    return std::find(hashes.begin(), hashes.end(), hash) != hashes.end();
+  };
+  Digest whole{};
+  unsigned size = 0;
+  if (::X509_digest(certificate, ::EVP_sha256(), whole.data(), &size) != 1) return false;
+  if (is_one_of(rules.certificate_hashes, to_hex(whole))) return true;
+  unsigned char* key = nullptr;
+  const int key_bytes = ::i2d_X509_PUBKEY(::X509_get_X509_PUBKEY(certificate), &key);
+  const std::unique_ptr<unsigned char, decltype([](unsigned char* bytes) { OPENSSL_free(bytes); })> owned(key);
+  return key_bytes > 0 &&
+         is_one_of(rules.public_key_hashes, base64(sha256({key, static_cast<std::size_t>(key_bytes)})));
 }
 
 }  // namespace
@@ -85,6 +108,8 @@ int verify_peer(X509_STORE_CTX* store, void*) noexcept {
   auto* ssl = static_cast<SSL*>(::X509_STORE_CTX_get_ex_data(store, ::SSL_get_ex_data_X509_STORE_CTX_idx()));
   auto& check = *static_cast<PeerCheck*>(::SSL_get_ex_data(ssl, peer_check_index()));
   auto* leaf = ::X509_STORE_CTX_get0_cert(store);
+  const auto& rules = check.rules;
+  if (rules.any_certificate) return 1;
   if (::X509_verify_cert(store) != 1) {
     const auto* at = ::X509_STORE_CTX_get_current_cert(store);
     check.failure = "certificate of " + describe_names(leaf) + ": " +
@@ -93,8 +118,12 @@ int verify_peer(X509_STORE_CTX* store, void*) noexcept {
     return 0;
   }
   const auto fits = [&](const std::string& name) { return has_name(leaf, name); };
-  if (check.names.empty() || std::any_of(check.names.begin(), check.names.end(), fits)) return 1;
-  check.failure = "wrong identity: expected " + join(check.names) + ", found " + describe_names(leaf);
+  if (!rules.names.empty() && std::none_of(rules.names.begin(), rules.names.end(), fits)) {
+    check.failure = "wrong identity: expected " + join(rules.names) + ", found " + describe_names(leaf);
+  } else if (!has_wanted_hash(leaf, rules)) {
+    check.failure = "certificate of " + describe_names(leaf) + ": neither it nor its key has one of the hashes wanted";
+  }
+  if (check.failure.empty()) return 1;
   ::X509_STORE_CTX_set_error(store, X509_V_ERR_HOSTNAME_MISMATCH);
   return 0;
 }

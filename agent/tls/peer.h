@@ -20,12 +20,21 @@ std::string describe_names(const X509* certificate);
 // notAfter is in the past.
 bool is_expired(const X509* certificate);
 
-// What is demanded of the peer of one connection, and why it was not met.
+// What is demanded of a peer's certificate besides its chain.
+struct PeerRules {
+  std::vector<std::string> names;               // any of them; empty: any name
+  std::vector<std::string> certificate_hashes;  // SHA-256 of the certificate, lower-case hexadecimal
+  std::vector<std::string> public_key_hashes;   // SHA-256 of its public key (SubjectPublicKeyInfo), base64
+  bool any_certificate = false;                 // whatever it is, it will do
+};
+
+// Of one connection, and why it was not met.
 struct PeerCheck {
-  std::vector<std::string> names;  // any of them; empty: the chain is enough
+  PeerRules rules;
   std::string failure;
 };
-// A cert_verify_callback: verifies the chain as OpenSSL does, then the names of the PeerCheck at peer_check_index().
+// A cert_verify_callback: verifies the chain as OpenSSL does, then the rules of the PeerCheck at peer_check_index(): a
+// name, and where there are hashes one of either kind.
 int verify_peer(X509_STORE_CTX* store, void*) noexcept;
 // Where a connection (SSL) has its PeerCheck.
 int peer_check_index();

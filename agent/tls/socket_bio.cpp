@@ -21,8 +21,9 @@ int read_socket(BIO* bio, char* buffer, int size) {
   ::BIO_clear_retry_flags(bio);
   ssize_t got = -1;
   errno = EAGAIN;
-  if (state.budget > 0) {
+  if (state.budget > 0 && !state.drained) {
     got = ::recv(state.socket.native_handle(), buffer, static_cast<std::size_t>(size), MSG_DONTWAIT);
+    state.drained = state.told && got != 0 && got < size;
   }
   if (got < 0) {
     if (errno == EAGAIN || errno == EINTR)
@@ -48,16 +49,17 @@ std::optional<std::size_t> send_some(SocketState& state, ByteSpan bytes) {
 int write_socket(BIO* bio, const char* bytes, int size) {
   auto& state = state_of(bio);
   ::BIO_clear_retry_flags(bio);
-  ByteSpan rest(reinterpret_cast<const std::uint8_t*>(bytes), static_cast<std::size_t>(size));
-  if (state.unsent.empty()) {
-    const auto sent = send_some(state, rest);
-    if (!sent) return -1;
-    rest = rest.subspan(*sent);
-  } else if (state.unsent.size() > max_unsent_bytes) {
+  const ByteSpan all(reinterpret_cast<const std::uint8_t*>(bytes), static_cast<std::size_t>(size));
+  if (state.gathered != nullptr) {
+    state.gathered->insert(state.gathered->end(), all.begin(), all.end());
+    return size;
+  }
+  if (state.unsent.empty()) return send_now(state, all) ? size : -1;
+  if (state.unsent.size() > max_unsent_bytes) {
     state.error = ENOBUFS;
     return -1;
   }
-  state.unsent.insert(state.unsent.end(), rest.begin(), rest.end());
+  state.unsent.insert(state.unsent.end(), all.begin(), all.end());
   return size;
 }
 
@@ -83,6 +85,14 @@ bool send_unsent(SocketState& state) {
   state.unsent.erase(state.unsent.begin(), state.unsent.begin() + static_cast<std::ptrdiff_t>(*sent));
   // An idle connection holds no buffer.
   if (state.unsent.empty()) state.unsent.shrink_to_fit();
+  return true;
+}
+
+bool send_now(SocketState& state, ByteSpan bytes) {
+  const auto sent = send_some(state, bytes);
+  if (!sent) return false;
+  const auto rest = bytes.subspan(*sent);
+  state.unsent.insert(state.unsent.end(), rest.begin(), rest.end());
   return true;
 }
 

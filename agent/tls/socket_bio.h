@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "base/bytes.h"
 #include "net/socket.h"
 #include "tls/handles.h"
 
@@ -20,11 +21,19 @@ struct SocketState {
   // What may be read until the loop has turned. A peer that never stops sending, be it records without data, would
   // keep its reader from ever waiting: when this is used up OpenSSL is told to wait.
   std::size_t budget = 0;
+  // Where each event of the socket is told, edge-triggered, a read that took all there was needs no second one to say
+  // so: until the next event `drained` is that answer.
+  bool told = false;
+  bool drained = false;
+  // Where set, records are put here instead of being sent, for who sends several of them at once.
+  std::vector<std::uint8_t>* gathered = nullptr;
   int error = 0;  // errno of the last failure that was not EAGAIN
 };
 
 // Sends what it can of `unsent` without waiting; false when the socket broke.
 bool send_unsent(SocketState& state);
+// Sends what it can of `bytes`, behind which nothing is unsent, and keeps the rest there; false when the socket broke.
+bool send_now(SocketState& state, ByteSpan bytes);
 
 // Reads and writes the socket of `state`, which outlives it. Unlike OpenSSL's own it raises no SIGPIPE.
 BioPtr make_socket_bio(SocketState& state);

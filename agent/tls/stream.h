@@ -38,14 +38,9 @@ class TlsStream final : public net::Stream {
  private:
   friend class Handshake;
   struct State;
-  enum class Step : std::uint8_t { wait, end, broken };
 
   explicit TlsStream(std::unique_ptr<State> state);
 
-  // Before and after each call into OpenSSL.
-  bool begin();
-  Step settle(int result);
-  Step fail(std::string why);
   // Waits for more to read; false when the socket was cancelled or closed meanwhile.
   net::Task<bool> wait_readable();
   // Waits until the socket has taken what OpenSSL wrote; false when it broke or was cancelled.

@@ -36,7 +36,7 @@ class ChooseOutgoing : public testing::Test {
     GatewayServer tls;
     tls.port = 443;
     tls.protocol = ServerProtocol::tls;
-    tls.tls = ServerTlsMode::passthrough;
+    tls.tls.emplace();
     tls.hosts = {{"*", "*"}};
     GatewayServer http;
     http.port = 80;

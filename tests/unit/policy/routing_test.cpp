@@ -55,9 +55,11 @@ class Vs {
     service_.tcp.push_back({std::move(matches), std::move(destinations)});
     return *this;
   }
-  Vs& http(std::vector<HttpMatch> matches, std::vector<Destination> destinations,
-           std::vector<std::string> actions = {}) {
-    service_.http.push_back({"", std::move(matches), std::move(destinations), std::move(actions)});
+  Vs& http(std::vector<HttpMatch> matches, std::vector<Destination> destinations) {
+    return http({.name = "", .matches = std::move(matches), .destinations = std::move(destinations)});
+  }
+  Vs& http(HttpRule rule) {
+    service_.http.push_back(std::move(rule));
     return *this;
   }
   operator VirtualService() const { return service_; }  // NOLINT(google-explicit-constructor)
@@ -73,7 +75,7 @@ Gateway gateway(const std::string& name, Labels selector, std::vector<ServerHost
   GatewayServer server;
   server.port = port;
   server.protocol = protocol;
-  server.tls = tls;
+  if (tls) server.tls.emplace().mode = *tls;
   server.hosts = std::move(hosts);
   return {{name.substr(0, slash), name.substr(slash + 1), 0}, std::move(selector), {std::move(server)}};
 }
@@ -305,7 +307,10 @@ TEST(MeshRouting, a_request_that_no_rule_of_its_host_matches_is_refused_not_unro
 }
 
 TEST(MeshRouting, a_rule_that_would_alter_the_call_refuses_it) {
-  const Mesh mesh({Vs("app/e", {"api.example.com"}).http({}, {to("a")}, {"rewrite"})});
+  HttpRule rule;
+  rule.destinations = {to("a")};
+  rule.rewrite = HttpRewrite{.uri = "/b", .authority = "", .regex = "", .substitution = ""};
+  const Mesh mesh({Vs("app/e", {"api.example.com"}).http(rule)});
   EXPECT_EQ(mesh(http_call("/")), "app/e http[0] refused: rewrite is not done to outbound calls");
 }
 

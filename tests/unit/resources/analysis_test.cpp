@@ -423,6 +423,95 @@ INSTANTIATE_TEST_SUITE_P(
 
 const std::string to_x = "route: [{destination: {host: x}}]";
 
+std::string gateway_for_web(const std::string& servers) {
+  return object("Gateway", "web/in", fmt::format("{{selector: {{istio: ingressgateway}}, servers: [{}]}}", servers));
+}
+// A VirtualService of a website, with these http rules.
+std::string website(const std::string& rules, const std::string& name = "web/site") {
+  return virtual_service(name, fmt::format("{{hosts: [in.example.com], gateways: [in], http: [{}]}}", rules));
+}
+const std::string plain_http = "{port: {number: 80, name: http, protocol: HTTP}, hosts: [in.example.com]";
+const std::string web_gateway = gateway_for_web(plain_http + "}");
+
+INSTANTIATE_TEST_SUITE_P(
+    ingress, Finding,
+    testing::Values(
+        Row{"whole",
+            {},
+            {web_gateway,
+             website("{match: [{uri: {prefix: /a/}}], rewrite: {uri: /}, " + to_x + "}, {delegate: {name: rest}}"),
+             virtual_service("web/rest", "{http: [{" + to_x + "}]}")},
+            {}},
+        Row{"delegate_is_not_there",
+            {},
+            {web_gateway, website("{delegate: {name: rest, namespace: other}}")},
+            {"IST0101 x1:4 spec.http[0].delegate"}},
+        Row{"delegate_has_hosts",
+            {},
+            {web_gateway, website("{delegate: {name: more}}"), website("{" + to_x + "}", "web/more")},
+            {"SLU0020 x1:4 spec.http[0].delegate"}},
+        Row{"delegates_in_a_circle",
+            {},
+            {web_gateway, website("{delegate: {name: a}}"), virtual_service("web/a", "{http: [{delegate: {name: b}}]}"),
+             virtual_service("web/b", "{http: [{delegate: {name: a}}]}")},
+            {"SLU0020 x1:4 spec.http[0].delegate"}},
+        Row{"delegate_does_not_fit",
+            {},
+            {web_gateway, website("{match: [{uri: {prefix: /a}}], delegate: {name: rest}}"),
+             virtual_service("web/rest", "{http: [{match: [{uri: {prefix: /b}}], " + to_x + "}]}")},
+            {"SLU0020 x1:4 spec.http[0].delegate"}},
+        Row{"delegate_that_nobody_names",
+            {},
+            {virtual_service("web/rest", "{http: [{" + to_x + "}]}")},
+            {"SLU0021 x0:4 spec"}},
+        Row{"mirror_is_not_there",
+            {},
+            {web_gateway, website("{" + to_x + ", mirror: {host: copy.example.org}}")},
+            {"IST0101 x1:4 spec.http[0].mirror.host"}},
+        Row{"second_mirror_is_not_there",
+            {},
+            {web_gateway,
+             website("{" + to_x + ", mirrors: [{destination: {host: x}}, {destination: {host: copy.example.org}}]}")},
+            {"IST0101 x1:4 spec.http[0].mirrors[1].destination.host"}},
+        Row{"rewrite_doubles_a_slash",
+            {},
+            {web_gateway, website("{match: [{uri: {prefix: /a}}], rewrite: {uri: /}, " + to_x + "}")},
+            {"SLU0022 x1:4 spec.http[0].rewrite.uri"}},
+        Row{"rewrite_drops_a_slash",
+            {},
+            {web_gateway, website("{match: [{uri: {prefix: /a/}}], rewrite: {uri: /b}, " + to_x + "}")},
+            {"SLU0022 x1:4 spec.http[0].rewrite.uri"}},
+        Row{"rewrite_with_both_spellings",
+            {},
+            {web_gateway,
+             website("{match: [{uri: {prefix: /a/}}, {uri: {prefix: /a}}], rewrite: {uri: /}, " + to_x + "}")},
+            {}},
+        Row{"credentials_for_every_website",
+            {},
+            {web_gateway,
+             website("{corsPolicy: {allowOrigins: [{regex: \".*\"}], allowCredentials: true}, " + to_x + "}")},
+            {"SLU0023 x1:4 spec.http[0].corsPolicy.allowCredentials"}},
+        Row{"redirected_to_nothing",
+            {},
+            {gateway_for_web(plain_http + ", tls: {httpsRedirect: true}}"), website("{" + to_x + "}")},
+            {"SLU0024 x0:4 spec.servers[0].tls.httpsRedirect"}},
+        Row{"redirected_to_https",
+            {},
+            {gateway_for_web(plain_http + ", tls: {httpsRedirect: true}}, " + http_in + "SIMPLE, credentialName: c}}"),
+             website("{" + to_x + "}")},
+            {}},
+        Row{"match_for_pods_at_a_gateway",
+            {},
+            {web_gateway, website("{match: [{sourceLabels: {a: b}}], " + to_x + "}")},
+            {"SLU0025 x1:4 spec.http[0].match[0].sourceLabels"}},
+        Row{"one_sni_for_two_namespaces",
+            {},
+            {gateway_for_web("{port: {number: 443, name: a, protocol: HTTPS}, hosts: [a/in.example.com], tls: {mode: "
+                             "SIMPLE, credentialName: c}}, {port: {number: 443, name: b, protocol: HTTPS}, hosts: "
+                             "[b/in.example.com], tls: {mode: SIMPLE, credentialName: d}}")},
+            {"SLU0018 x0:4 spec.servers[1].hosts[0]"}}),
+    name_of);
+
 INSTANTIATE_TEST_SUITE_P(
     rules, Finding,
     testing::Values(

@@ -182,7 +182,7 @@ TEST(Examples, the_first_one_is_in_force_with_what_istio_would_refuse) {
                                                        "default/external-api: spec.tls[0].match[0].sniHosts: ")));
   const auto* gateway = content.documents.at(1).as<Gateway>();
   ASSERT_NE(gateway, nullptr);
-  EXPECT_EQ(gateway->servers.at(0).tls, ServerTlsMode::passthrough);
+  EXPECT_EQ(gateway->servers.at(0).tls_mode(), ServerTlsMode::passthrough);
   const auto* virtual_service = content.documents.at(2).as<VirtualService>();
   ASSERT_NE(virtual_service, nullptr);
   EXPECT_THAT(virtual_service->tls.at(0).matches.at(0).sni_hosts, testing::ElementsAre("api.external.com"));

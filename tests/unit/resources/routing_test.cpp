@@ -93,6 +93,22 @@ INSTANTIATE_TEST_SUITE_P(
         server("two_sources", https,
                hosts + "tls: {mode: SIMPLE, credentialName: c, serverCertificate: /c, privateKey: /k}",
                "8 error IST0106 spec.servers[0].tls.credentialName", "keep one"),
+        server("no_version_left", https,
+               hosts +
+                   "tls: {mode: SIMPLE, credentialName: c, minProtocolVersion: TLSV1_3, maxProtocolVersion: TLSV1_2}",
+               "8 error IST0106 spec.servers[0].tls.maxProtocolVersion", "no version is left"),
+        server("hash", https, hosts + "tls: {mode: MUTUAL, credentialName: c, verifyCertificateHash: [\"12\"]}",
+               "8 error IST0106 spec.servers[0].tls.verifyCertificateHash[0]", "SHA-256"),
+        server("key_hash", https, hosts + "tls: {mode: MUTUAL, credentialName: c, verifyCertificateSpki: [x]}",
+               "8 error IST0106 spec.servers[0].tls.verifyCertificateSpki[0]", "base64"),
+        server("three_credentials", https, hosts + "tls: {mode: SIMPLE, credentialNames: [a, b, c]}",
+               "8 error IST0106 spec.servers[0].tls.credentialNames", "at most 2"),
+        server("one_and_several_credentials", https,
+               hosts + "tls: {mode: SIMPLE, credentialName: a, credentialNames: [b]}",
+               "8 error IST0106 spec.servers[0].tls.credentialName", "keep one"),
+        server("certificate_of_a_list_without_key", https,
+               hosts + "tls: {mode: SIMPLE, tlsCertificates: [{serverCertificate: /c}]}",
+               "8 error IST0106 spec.servers[0].tls.tlsCertificates[0]", "are required"),
         server("version_of_tls", https, hosts + "tls: {minProtocolVersion: TLSV9}",
                "8 error IST0106 spec.servers[0].tls.minProtocolVersion", "expected one of TLS_AUTO"),
         server("unknown_key_of_tls", https, hosts + "tls: {more: 1}", "8 warning IST0133 spec.servers[0].tls.more",
@@ -118,6 +134,13 @@ Row tls(const std::string& name, const std::string& match, const std::string& wh
 }
 Row http(const std::string& name, const std::string& rule, const std::string& where, const std::string& message) {
   return service(name, "  hosts: [a.b]\n  http:\n  - {" + rule + "}", where, message);
+}
+
+// So many lines of so many bytes, which YAML makes one text of.
+std::string lines(std::size_t count, std::size_t bytes) {
+  std::string all;
+  for (std::size_t i = 0; i < count; ++i) all += (i == 0 ? "" : "\n      ") + std::string(bytes, 'a');
+  return all;
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -180,6 +203,67 @@ INSTANTIATE_TEST_SUITE_P(
         http("response_without_status", "directResponse: {body: {string: x}}",
              "7 error IST0106 spec.http[0].directResponse.status", "is required"),
         http("rewrite_of_nothing", to_x + ", rewrite: {}", "7 error IST0106 spec.http[0].rewrite.uri", "is required"),
+        http("response_of_an_interim_status", "directResponse: {status: 100}",
+             "7 error IST0106 spec.http[0].directResponse.status", "200 to 599"),
+        http("body_is_no_base64", "directResponse: {status: 200, body: {bytes: \"a*==\"}}",
+             "7 error IST0106 spec.http[0].directResponse.body.bytes", "base64"),
+        http("two_bodies", "directResponse: {status: 200, body: {string: a, bytes: YQ==}}",
+             "7 error IST0106 spec.http[0].directResponse.body.bytes", "excludes string"),
+        http("huge_body", "directResponse: {status: 200, body: {string: \"" + lines(5, 250UL * 1024) + "\"}}",
+             "7 error IST0106 spec.http[0].directResponse.body", "1 MiB"),
+        http("redirect_with_two_uris", "redirect: {uri: /a, prefixRewrite: /b}",
+             "7 error IST0106 spec.http[0].redirect.prefixRewrite", "excludes uri"),
+        http("redirect_with_a_line_end", "redirect: {uri: \"/a\\r\\nSet-Cookie: b\"}",
+             "7 error IST0106 spec.http[0].redirect.uri", "percent-encoded"),
+        http("redirect_to_a_scheme", "redirect: {scheme: javascript}", "7 error IST0106 spec.http[0].redirect.scheme",
+             "http or https"),
+        http("redirect_authority_with_a_path", "redirect: {authority: a.b/c}",
+             "7 error IST0106 spec.http[0].redirect.authority", "expected a host"),
+        http("redirect_with_two_ports", "redirect: {port: 1, derivePort: FROM_REQUEST_PORT}",
+             "7 error IST0106 spec.http[0].redirect.derivePort", "excludes port"),
+        http("redirect_and_rewrite", "redirect: {uri: /a}, rewrite: {uri: /b}", "7 error IST0106 spec.http[0].redirect",
+             "excludes fault and rewrite"),
+        http("rewrite_with_a_space", to_x + ", rewrite: {uri: \"/a b\"}", "7 error IST0106 spec.http[0].rewrite.uri",
+             "percent-encoded"),
+        http("rewrite_in_two_ways", to_x + ", rewrite: {uri: /a, uriRegexRewrite: {match: a, rewrite: b}}",
+             "7 error IST0106 spec.http[0].rewrite.uriRegexRewrite", "excludes uri"),
+        http("rewrite_of_no_regex", to_x + ", rewrite: {uriRegexRewrite: {match: \"(\", rewrite: b}}",
+             "7 error IST0106 spec.http[0].rewrite.uriRegexRewrite.match", "RE2"),
+        http("rewrite_with_no_such_group", to_x + ", rewrite: {uriRegexRewrite: {match: (a), rewrite: \"\\\\2\"}}",
+             "7 error IST0106 spec.http[0].rewrite.uriRegexRewrite.rewrite", "does not go with"),
+        http("delegate_without_name", "delegate: {namespace: a}", "7 error IST0106 spec.http[0].delegate.name",
+             "is required"),
+        http("fault_of_nothing", to_x + ", fault: {}", "7 error IST0106 spec.http[0].fault.delay", "is required"),
+        http("delay_without_duration", to_x + ", fault: {delay: {percentage: {value: 1}}}",
+             "7 error IST0106 spec.http[0].fault.delay.fixedDelay", "is required"),
+        http("more_than_all", to_x + ", fault: {delay: {fixedDelay: 1s, percentage: {value: 101}}}",
+             "7 error IST0106 spec.http[0].fault.delay.percentage.value", "100 at most"),
+        http("abort_without_status", to_x + ", fault: {abort: {percentage: {value: 1}}}",
+             "7 error IST0106 spec.http[0].fault.abort.httpStatus", "just one"),
+        http("abort_with_an_unknown_grpc_status", to_x + ", fault: {abort: {grpcStatus: SLOW}}",
+             "7 error IST0106 spec.http[0].fault.abort.grpcStatus", "UNAVAILABLE"),
+        http("mirror_and_mirrors", to_x + ", mirror: {host: a}, mirrors: [{destination: {host: a}}]",
+             "7 error IST0106 spec.http[0].mirror", "excludes mirrors"),
+        http("mirror_to_nobody", to_x + ", mirrors: [{}]", "7 error IST0106 spec.http[0].mirrors[0].destination.host",
+             "is required"),
+        http("method_of_cors", to_x + ", corsPolicy: {allowMethods: [\"GET, PUT\"]}",
+             "7 error IST0106 spec.http[0].corsPolicy.allowMethods[0]", "without spaces"),
+        http("origin_of_cors", to_x + ", corsPolicy: {allowOrigins: [{regex: \"(\"}]}",
+             "7 error IST0106 spec.http[0].corsPolicy.allowOrigins[0].regex", "RE2"),
+        http("unknown_retry_condition", to_x + ", retries: {attempts: 1, retryOn: \"5xx,often\"}",
+             "7 error IST0106 spec.http[0].retries.retryOn", "\"often\""),
+        http("header_with_a_line_end", to_x + ", headers: {response: {set: {a: \"b\\r\\nc: d\"}}}",
+             "7 error IST0106 spec.http[0].headers.response.set.a", "no value of a header"),
+        http("header_that_is_no_name", to_x + ", headers: {request: {add: {\"a b\": c}}}",
+             "7 error IST0106 spec.http[0].headers.request.add.\"a b\"", "no name of a header"),
+        http("header_of_framing", to_x + ", headers: {request: {remove: [Content-Length]}}",
+             "7 error IST0106 spec.http[0].headers.request.remove[0]", "belongs to the connection"),
+        http("authority_removed", to_x + ", headers: {request: {remove: [host]}}",
+             "7 error IST0106 spec.http[0].headers.request.remove[0]", "can be set only"),
+        http("header_with_a_variable", to_x + ", headers: {request: {set: {a: \"%REQ(b)%\"}}}",
+             "7 warning SLU0003 spec.http[0].headers.request.set.a", "as written"),
+        http("header_of_a_destination", "route: [{destination: {host: x}, headers: {response: {set: {te: a}}}}]",
+             "7 error IST0106 spec.http[0].route[0].headers.response.set.te", "belongs to the connection"),
         http("unknown_action", to_x + ", later: 1", "7 warning IST0133 spec.http[0].later", "is not a known key")),
     name_of);
 
@@ -242,7 +326,8 @@ TEST(Gateway, every_field_arrives) {
     bind: "2001:DB8::1"
     name: one
     tls: {mode: MUTUAL, credentialName: c, httpsRedirect: false, subjectAltNames: [s], minProtocolVersion: TLSV1_2,
-          cipherSuites: [x], verifyCertificateHash: [h], verifyCertificateSpki: [h]}
+          cipherSuites: [x],
+          verifyCertificateHash: ["AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB"], verifyCertificateSpki: ["AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="]}
   - {port: {number: 80, name: http, protocol: HTTP2}, hosts: ["*"], tls: {httpsRedirect: true}}
   - {port: {number: 0, name: u, protocol: GRPC-WEB}, hosts: ["*"], bind: unix:///s, defaultEndpoint: unix:///d})");
   ASSERT_THAT(problems_of(document), IsEmpty());
@@ -254,14 +339,22 @@ TEST(Gateway, every_field_arrives) {
   EXPECT_EQ(server.port, 443);
   EXPECT_EQ(server.port_name, "https");
   EXPECT_EQ(server.protocol, ServerProtocol::https);
-  EXPECT_EQ(server.tls, ServerTlsMode::mutual);
-  EXPECT_EQ(server.credential_name, "c");
+  ASSERT_TRUE(server.tls);
+  EXPECT_EQ(server.tls->mode, ServerTlsMode::mutual);
+  EXPECT_THAT(server.tls->credentials, ElementsAre("c"));
+  EXPECT_THAT(server.tls->subject_alt_names, ElementsAre("s"));
+  EXPECT_EQ(server.tls->min_version, TlsVersion::v1_2);
+  EXPECT_EQ(server.tls->max_version, TlsVersion::automatic);
+  EXPECT_THAT(server.tls->cipher_suites, ElementsAre("x"));
+  EXPECT_THAT(server.tls->certificate_hashes,
+              ElementsAre("abababababababababababababababababababababababababababababababab"));
+  EXPECT_THAT(server.tls->public_key_hashes, ElementsAre("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="));
   EXPECT_EQ(server.bind, "2001:db8::1");
   EXPECT_EQ(server.name, "one");
   std::vector<std::string> names;
   for (const auto& host : server.hosts) names.push_back(host.namespace_name + " " + host.host);
   EXPECT_THAT(names, ElementsAre("ns a.example.com", "other *.b.c", "* *", "* plain.org"));
-  EXPECT_EQ(gateway.servers[1].tls, std::nullopt);
+  EXPECT_FALSE(gateway.servers[1].tls);
   EXPECT_TRUE(gateway.servers[1].https_redirect);
   EXPECT_EQ(gateway.servers[2].protocol, ServerProtocol::grpc_web);
 }
@@ -320,7 +413,7 @@ TEST(VirtualService, http_rules_arrive_with_what_they_alter) {
        gateways: [mesh], name: m, statPrefix: s}
     route: [{destination: {host: a.b}, headers: {request: {set: {a: b}}}}]
     timeout: 0s
-    retries: {attempts: 2, perTryTimeout: 1.5s, retryOn: x, retryRemoteLocalities: true, backoff: 25ms}
+    retries: {attempts: 2, perTryTimeout: 1.5s, retryOn: "5xx, connect-failure,503", retryRemoteLocalities: true, backoff: 25ms}
   - {redirect: {uri: /, redirectCode: 302, derivePort: FROM_REQUEST_PORT}}
   - {directResponse: {status: 503, body: {string: denied}}}
   - {delegate: {name: d, namespace: n}}
@@ -352,12 +445,83 @@ TEST(VirtualService, http_rules_arrive_with_what_they_alter) {
   EXPECT_TRUE(match.ignore_uri_case);
   EXPECT_EQ(match.port, 80);
   EXPECT_EQ(match.source_namespace, "t");
-  EXPECT_THAT(rules[0].actions, ElementsAre("headers"));
-  EXPECT_THAT(rules[1].actions, ElementsAre("redirect"));
-  EXPECT_THAT(rules[2].actions, ElementsAre("directResponse"));
-  EXPECT_THAT(rules[3].actions, ElementsAre("delegate"));
-  EXPECT_THAT(rules[4].actions, ElementsAre("rewrite", "fault", "mirrors", "corsPolicy", "headers"));
-  EXPECT_THAT(rules[5].actions, IsEmpty());
+  EXPECT_EQ(altering_action(rules[0]), "headers");
+  EXPECT_THAT(rules[0].destinations[0].headers.request.set, ElementsAre(Pair("a", "b")));
+  EXPECT_EQ(rules[0].timeout_ms, 0U);
+  ASSERT_TRUE(rules[0].retries);
+  EXPECT_EQ(rules[0].retries->attempts, 2U);
+  EXPECT_EQ(rules[0].retries->per_try_timeout_ms, 1500U);
+  EXPECT_EQ(rules[0].retries->on, HttpRetries::server_error | HttpRetries::connect_failure);
+  EXPECT_THAT(rules[0].retries->on_statuses, ElementsAre(503));
+  EXPECT_TRUE(rules[0].retries->remote_localities);
+  EXPECT_EQ(rules[0].retries->backoff_ms, 25U);
+  ASSERT_TRUE(rules[1].redirect);
+  EXPECT_EQ(rules[1].redirect->uri, "/");
+  EXPECT_EQ(rules[1].redirect->code, 302);
+  EXPECT_EQ(rules[1].redirect->derived_port, HttpRedirect::DerivedPort::from_request_port);
+  ASSERT_TRUE(rules[2].direct_response);
+  EXPECT_EQ(rules[2].direct_response->status, 503);
+  EXPECT_EQ(rules[2].direct_response->body, "denied");
+  ASSERT_TRUE(rules[3].delegate);
+  EXPECT_EQ(rules[3].delegate->namespace_name + "/" + rules[3].delegate->name, "n/d");
+  ASSERT_TRUE(rules[4].rewrite);
+  EXPECT_EQ(rules[4].rewrite->regex, "a");
+  EXPECT_EQ(rules[4].rewrite->substitution, "b");
+  ASSERT_TRUE(rules[4].fault && rules[4].fault->delay && rules[4].fault->abort);
+  EXPECT_EQ(rules[4].fault->delay->delay_ms, 1000U);
+  EXPECT_EQ(rules[4].fault->delay->share.millionths, 1000U);
+  EXPECT_EQ(rules[4].fault->abort->http_status, 500);
+  EXPECT_EQ(rules[4].fault->abort->share.millionths, 0U) << "without a percentage nothing is aborted";
+  ASSERT_EQ(rules[4].mirrors.size(), 1U);
+  EXPECT_EQ(rules[4].mirrors[0].destination.host, "c.ns.svc.cluster.local");
+  EXPECT_EQ(rules[4].mirrors[0].share.millionths, 50'000U);
+  ASSERT_TRUE(rules[4].cors);
+  EXPECT_THAT(rules[4].cors->allow_origins, ElementsAre(StringMatch{Kind::exact, "x"}));
+  EXPECT_THAT(rules[4].cors->allow_methods, ElementsAre("GET"));
+  EXPECT_EQ(rules[4].cors->max_age_s, 86400U);
+  EXPECT_THAT(rules[4].headers.response.remove, ElementsAre("x"));
+  EXPECT_EQ(altering_action(rules[5]), "");
+  EXPECT_EQ(rules[5].timeout_ms, 5000U);
+}
+
+TEST(Gateway, certificates_come_from_one_of_four_places) {
+  const auto tls = [](const std::string& settings) {
+    const auto document =
+        read("Gateway",
+             "  servers: [{port: {number: 443, name: x, protocol: HTTPS}, hosts: [a.b], tls: {" + settings + "}}]");
+    EXPECT_THAT(problems_of(document), IsEmpty());
+    const auto* gateway = document.as<Gateway>();
+    return gateway == nullptr ? ServerTls() : gateway->servers.at(0).tls.value_or(ServerTls());
+  };
+  EXPECT_THAT(tls("mode: SIMPLE, credentialNames: [rsa, ecdsa]").credentials, ElementsAre("rsa", "ecdsa"));
+  const auto files = tls("mode: MUTUAL, serverCertificate: /c, privateKey: /k, caCertificates: /ca, caCrl: /crl");
+  EXPECT_THAT(files.files, ElementsAre(CertificateFiles{"/c", "/k"}));
+  EXPECT_EQ(files.ca_certificates, "/ca");
+  EXPECT_EQ(files.ca_crl, "/crl");
+  const auto list =
+      tls("mode: SIMPLE, tlsCertificates: [{serverCertificate: /1, privateKey: /2}, {serverCertificate: "
+          "/3, privateKey: /4}]");
+  EXPECT_THAT(list.files, ElementsAre(CertificateFiles{"/1", "/2"}, CertificateFiles{"/3", "/4"}));
+  const auto other_ca = tls("mode: OPTIONAL_MUTUAL, credentialName: c, caCertCredentialName: roots");
+  EXPECT_EQ(other_ca.ca_credential, "roots");
+  EXPECT_TRUE(other_ca.ends_here());
+}
+
+TEST(VirtualService, a_body_in_base64_is_decoded) {
+  const auto body = [](const std::string& bytes) {
+    const auto document =
+        read("VirtualService",
+             "  hosts: [a.b]\n  http: [{directResponse: {status: 200, body: {bytes: \"" + bytes + "\"}}}]");
+    const auto* service = document.as<VirtualService>();
+    return service == nullptr ? "refused" : service->http.at(0).direct_response->body;
+  };
+  EXPECT_EQ(body(""), "");
+  EXPECT_EQ(body("YQ=="), "a");
+  EXPECT_EQ(body("YWI="), "ab");
+  EXPECT_EQ(body("YWJj"), "abc");
+  EXPECT_EQ(body("/+8="), "\xff\xef");
+  EXPECT_EQ(body("YQ="), "refused");
+  EXPECT_EQ(body("YQ==YQ=="), "refused");
 }
 
 TEST(VirtualService, short_old_gateway_names_are_rewritten) {

@@ -62,6 +62,35 @@ TEST(GatewayExample, has_every_key) {
   EXPECT_FALSE(settings.gateway.listen.empty());
 }
 
+TEST(IngressExample, has_every_key) {
+  const auto stream = yaml::parse(example("ingress.yaml"));
+  ASSERT_EQ(stream.documents.size(), 1U);
+  yaml::Context context;
+  const auto settings = read_ingress(stream.documents[0].root, context);
+  EXPECT_TRUE(context.faults.empty());
+  EXPECT_THAT(context.absent, testing::IsEmpty());
+  EXPECT_EQ(settings.ingress.services.size(), 1U) << "without a service in the example its keys would go unchecked";
+}
+
+TEST(IngressExample, loads_and_shows_the_defaults) {
+  const auto result = load_ingress(SLUICE_SOURCE_DIR "/config/ingress.yaml");
+  ASSERT_TRUE(result.ok()) << result.error().message();
+  expect_common_defaults(result->node, result->limits, result->audit, result->admin);
+  const auto& ingress = result->ingress;
+  EXPECT_EQ(ingress.addresses, Ingress{}.addresses);
+  EXPECT_EQ(ingress.services[0].protocol, ClusterService{}.protocol);
+  EXPECT_EQ(ingress.access_log, Ingress{}.access_log);
+  EXPECT_EQ(ingress.max_head_bytes, Ingress{}.max_head_bytes);
+  EXPECT_EQ(ingress.max_body_bytes, Ingress{}.max_body_bytes);
+  EXPECT_EQ(ingress.max_streams, Ingress{}.max_streams);
+  EXPECT_EQ(ingress.stall_timeout, Ingress{}.stall_timeout);
+  EXPECT_EQ(ingress.outlier_failures, Ingress{}.outlier_failures);
+  EXPECT_EQ(ingress.outlier_ejection, Ingress{}.outlier_ejection);
+  EXPECT_TRUE(ingress.outside.resolvers.empty());
+  EXPECT_TRUE(ingress.outside.forbidden_cidrs.empty());
+  EXPECT_TRUE(ingress.outside.permitted_cidrs.empty());
+}
+
 TEST(AgentExample, loads_and_shows_the_defaults) {
   const auto result = load_agent(SLUICE_SOURCE_DIR "/config/agent.yaml");
   ASSERT_TRUE(result.ok()) << result.error().message();

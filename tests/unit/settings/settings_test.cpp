@@ -404,6 +404,55 @@ TEST(GatewaySettings, every_value_arrives_and_a_raw_listener_means_its_own_port_
   EXPECT_EQ(gateway.outside.permitted_cidrs, std::vector{*Cidr::parse("10.1.0.0/16")});
 }
 
+TEST(IngressSettings, every_value_arrives) {
+  const auto result = parse_ingress(R"(
+ingress:
+  namespace: n
+  labels: {a: b}
+  addresses: [127.0.0.1, "fd00::1"]
+  secrets: /s
+  services:
+  - {host: a.n.svc.cluster.local, port: 80, protocol: grpc, endpoints: [{address: "10.0.0.1:8080", labels: {v: "1"}}, {address: "[fd00::2]:81"}]}
+  - {host: a.n.svc.cluster.local, port: 81, endpoints: [{address: "10.0.0.1:8081"}]}
+  access_log: failures
+  max_head_bytes: 2048
+  max_body_bytes: 3
+  max_streams: 4
+  stall_timeout_ms: 5
+  outlier: {failures: 6, ejection_ms: 7}
+  locality: r/z
+  resolvers: ["10.0.0.10:53"]
+  forbidden_cidrs: [10.0.0.0/8]
+  permitted_cidrs: [10.1.0.0/16]
+)",
+                                    "i.yaml");
+  ASSERT_TRUE(result.ok()) << result.error().message();
+  const auto& ingress = result->ingress;
+  EXPECT_EQ(ingress.namespace_name, "n");
+  EXPECT_THAT(ingress.labels, testing::ElementsAre(testing::Pair("a", "b")));
+  EXPECT_EQ(ingress.addresses, (std::vector{*IpAddress::parse("127.0.0.1"), *IpAddress::parse("fd00::1")}));
+  EXPECT_EQ(ingress.secrets, "/s");
+  ASSERT_EQ(ingress.services.size(), 2U);
+  EXPECT_EQ(ingress.services[0].host, "a.n.svc.cluster.local");
+  EXPECT_EQ(ingress.services[0].port, 80);
+  EXPECT_EQ(ingress.services[0].protocol, ClusterService::Protocol::grpc);
+  ASSERT_EQ(ingress.services[0].endpoints.size(), 2U);
+  EXPECT_EQ(ingress.services[0].endpoints[0].address, *Endpoint::parse("10.0.0.1:8080"));
+  EXPECT_THAT(ingress.services[0].endpoints[0].labels, testing::ElementsAre(testing::Pair("v", "1")));
+  EXPECT_EQ(ingress.services[0].endpoints[1].address, *Endpoint::parse("[fd00::2]:81"));
+  EXPECT_EQ(ingress.access_log, AccessLog::failures);
+  EXPECT_EQ(ingress.max_head_bytes, 2048U);
+  EXPECT_EQ(ingress.max_body_bytes, 3U);
+  EXPECT_EQ(ingress.max_streams, 4U);
+  EXPECT_EQ(ingress.stall_timeout, Milliseconds(5));
+  EXPECT_EQ(ingress.outlier_failures, 6U);
+  EXPECT_EQ(ingress.outlier_ejection, Milliseconds(7));
+  EXPECT_EQ(ingress.outside.locality, "r/z");
+  EXPECT_EQ(ingress.outside.resolvers, std::vector{*Endpoint::parse("10.0.0.10:53")});
+  EXPECT_EQ(ingress.outside.forbidden_cidrs, std::vector{*Cidr::parse("10.0.0.0/8")});
+  EXPECT_EQ(ingress.outside.permitted_cidrs, std::vector{*Cidr::parse("10.1.0.0/16")});
+}
+
 TEST(Settings, the_fault_that_comes_first_in_the_file_is_reported) {
   const auto result =
       parse_agent(std::string(agent_base) + "limits:\n  connections: 0\nnode:\n  threads: 0\n", "a.yaml");

@@ -1,0 +1,119 @@
+// The endpoints of one destination as one worker sees them: where a request goes among them, which connections are
+// kept, and who is left out for a while (passive outlier ejection).
+#pragma once
+
+#include <boost/intrusive/list.hpp>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/ip.h"
+#include "ingress/stream.h"
+#include "net/channel.h"
+#include "policy/snapshot.h"
+#include "serving/destination.h"
+#include "tls/context.h"
+
+namespace sluice::ingress {
+
+class Desk;
+class Http1Client;
+class Http2Client;
+
+// One address, with its connections.
+struct Place {
+  static constexpr std::size_t max_kept = 128;
+
+  explicit Place(const Endpoint& its_address) : address(its_address), address_text(its_address.to_string()) {}
+
+  // Keeps a connection that rests; false: there are enough.
+  bool keep(Http1Client& connection);
+  void forget(const Http1Client& connection);
+  const Endpoint address;
+  const std::string address_text;
+  std::vector<Http1Client*> resting;  // the last one was used last
+  Http2Client* shared = nullptr;      // takes new requests; null: none
+  std::size_t connections = 0;
+  std::size_t requests = 0;     // under way
+  std::uint32_t failures = 0;   // in a row
+  std::uint32_t ejections = 0;  // since it answered last
+  std::uint64_t ejected_until_ns = 0;
+  bool gone = false;  // the destination has it no more
+};
+
+// What a destination of a rule comes to, by resources. Pointers lead into the snapshot, or into the settings.
+struct Target {
+  std::shared_ptr<const Snapshot> snapshot;
+  const Service* service = nullptr;
+  const ServicePort* port = nullptr;
+  std::string host;                // to resolve, where endpoints do not say
+  const Labels* subset = nullptr;  // of the endpoints; null: all
+  TrafficPolicy policy;
+
+  bool speaks_http2() const { return port->protocol == Protocol::http2 || port->protocol == Protocol::grpc; }
+};
+
+class Cluster : public std::enable_shared_from_this<Cluster> {
+ public:
+  Cluster(Desk& desk, std::string host) : desk_(desk), host_(std::move(host)) {}
+  ~Cluster();
+  Cluster(const Cluster&) = delete;
+  Cluster& operator=(const Cluster&) = delete;
+
+  // Who waits for endpoints to be known. It is told once, or goes.
+  class Waiter : public boost::intrusive::list_base_hook<boost::intrusive::link_mode<boost::intrusive::auto_unlink>> {
+   public:
+    virtual void on_endpoints() = 0;
+
+   protected:
+    ~Waiter() = default;
+  };
+
+  // What it stands for from now on; connections to endpoints that stay are kept.
+  void use(Target target);
+  const Target& target() const { return target_; }
+  // As rules name it, for metrics.
+  const std::string& host() const { return host_; }
+
+  // True: there are endpoints, or problem() says why not. Else `waiter` is told when that is so.
+  bool is_ready(Waiter& waiter);
+  const std::string& problem() const { return problem_; }
+
+  // What was learnt of a request to one of its endpoints: the status of the answer; 0: there was none.
+  void note(Place& place, unsigned status);
+
+  // An endpoint for a request, as the policy says: of two by turns the one with fewer requests, by turns, or any; none
+  // of `tried` where there is another one. One that is left out only where all are. Null: there is none.
+  std::shared_ptr<Place> choose(std::span<const Place* const> tried);
+  // A stream for one request, on a connection that is kept or dialled for it. Null, with `problem` said: the
+  // destination's TLS cannot begin, or its limit of connections is reached.
+  ServerStream* open(const std::shared_ptr<Place>& place, AnswerTaker& taker, std::string& problem);
+
+ private:
+  bool is_failure(unsigned status) const;
+  // Endpoints that are there no more: connections that rest end, the others with their requests.
+  static void retire(Place& place);
+  void refresh();
+  void set_endpoints(const std::vector<Endpoint>& endpoints);
+  void settle(std::string problem);
+  std::unique_ptr<net::Channel> dial(const Place& place, std::string& problem);
+  static net::Task<void> resolve(std::shared_ptr<Cluster> self);
+
+  Desk& desk_;
+  const std::string host_;
+  Target target_;
+  Protocol protocol_ = Protocol::http;  // of the target
+  std::vector<serving::Target> plan_;   // what target_ comes to
+  std::vector<std::shared_ptr<Place>> places_;
+  std::size_t next_ = 0;
+  bool by_name_ = false;  // some of plan_ must be resolved
+  bool resolving_ = false;
+  std::uint64_t fresh_until_ns_ = 0;
+  std::string problem_;
+  boost::intrusive::list<Waiter, boost::intrusive::constant_time_size<false>> waiters_;
+};
+
+}  // namespace sluice::ingress

@@ -1,0 +1,453 @@
+#include "ingress/http2_server.h"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "ingress/desk.h"
+#include "wire/ascii.h"
+
+namespace sluice::ingress {
+namespace {
+
+constexpr std::uint32_t stream_window_bytes = 256UL * 1024;
+constexpr std::int32_t connection_window_bytes = 1024 * 1024;
+constexpr std::size_t hopeless_heads = 4;  // a head of so many times the limit ends the connection
+constexpr std::size_t kept_streams = 16;
+
+std::string_view text_of(const std::uint8_t* bytes, std::size_t size) {
+  return {reinterpret_cast<const char*>(bytes), size};
+}
+
+bool is_target(std::string_view method, std::string_view path) {
+  const bool printable = std::all_of(path.begin(), path.end(), [](char c) { return c > ' ' && c < 0x7f; });
+  if (!printable || path.find('#') != std::string_view::npos) return false;
+  return path.starts_with('/') || (path == "*" && method == "OPTIONS");
+}
+
+}  // namespace
+
+// One request.
+class Http2Server::Stream final : public ClientStream {
+ public:
+  explicit Stream(Http2Server& server)
+      : server_(server),
+        head(server.connection_.desk().settings().ingress.max_head_bytes),
+        content(server.connection_.channel().buffers()) {}
+
+  void reset(std::int32_t its_id) {
+    id = its_id;
+    exchange = nullptr;
+    head.clear();
+    content.clear();
+    unconsumed_ = 0;
+    received = 0;
+    request_ended = head_ended = paused_ = answer_begun_ = answer_ended_ = false;
+  }
+
+  // ClientStream
+  void send_interim(unsigned status, const Fields& fields) override {
+    auto& nv = begin_fields(status, fields);
+    ::nghttp2_submit_headers(session(), NGHTTP2_FLAG_NONE, id, nullptr, nv.data(), nv.size(), nullptr);
+    server_.connection_.flush_soon();
+  }
+
+  void send_head(const Answer& answer) override {
+    answer_begun_ = true;
+    // There is no upgrade in HTTP/2, and none is passed on.
+    if (answer.status == 101) return abort();
+    auto& nv = begin_fields(answer.status, *answer.fields);
+    if (!answer.content_length.empty()) nv.add("content-length", answer.content_length);
+    if (find_field(*answer.fields, "date") == nullptr) nv.add("date", server_.connection_.desk().date());
+    nghttp2_data_provider provider{{.ptr = &content}, read_content};
+    answer_ended_ = answer.ends;
+    ::nghttp2_submit_response(session(), id, nv.data(), nv.size(), answer.ends ? nullptr : &provider);
+    server_.connection_.flush_soon();
+  }
+
+  void send_content(ByteSpan bytes) override {
+    content.add(bytes);
+    go_on();
+  }
+
+  void send_end(const Fields& trailers) override {
+    answer_ended_ = true;
+    content.end(trailers);
+    go_on();
+  }
+
+  void abort() override {
+    answer_begun_ = true;
+    answer_ended_ = false;
+    ::nghttp2_submit_rst_stream(session(), NGHTTP2_FLAG_NONE, id, NGHTTP2_INTERNAL_ERROR);
+    server_.connection_.flush_soon();
+  }
+
+  bool is_full() const override { return content.is_full(); }
+
+  void read_more() override {
+    if (!std::exchange(paused_, false)) return;
+    consume(std::exchange(unconsumed_, 0));
+    server_.connection_.flush_soon();
+  }
+
+  void release() override {
+    exchange = nullptr;
+    --server_.exchanges_;
+    consume(std::exchange(unconsumed_, 0));
+    paused_ = false;
+    if (server_.exchanges_ == 0) server_.connection_.on_request_ended();
+    server_.connection_.flush_soon();
+  }
+
+  // What came of the request's content.
+  void take(ByteSpan bytes) {
+    ::nghttp2_session_consume_connection(session(), bytes.size());
+    if (exchange == nullptr) return consume(bytes.size());
+    received += bytes.size();
+    const auto limit = server_.connection_.desk().settings().ingress.max_body_bytes;
+    if (limit > 0 && received > limit) {
+      exchange->on_client_error(413, "overloaded", "body too large");
+      return consume(bytes.size());
+    }
+    paused_ = !exchange->on_request_content(bytes);
+    if (paused_ && exchange != nullptr) {
+      unconsumed_ += bytes.size();
+    } else {
+      consume(bytes.size());
+    }
+  }
+
+  static ssize_t read_content(nghttp2_session* session, std::int32_t id, std::uint8_t*, std::size_t length,
+                              std::uint32_t* flags, nghttp2_data_source* source, void*) {
+    return static_cast<Http2Content*>(source->ptr)->read(session, id, length, *flags);
+  }
+
+ private:
+  Http2Server& server_;
+
+ public:
+  std::int32_t id = 0;
+  Exchange* exchange = nullptr;
+  Http2Head head;
+  Http2Content content;  // of the answer
+  std::uint64_t received = 0;
+  bool head_ended = false;
+  bool request_ended = false;
+
+ private:
+  nghttp2_session* session() const { return server_.session_.get(); }
+
+  Http2Fields& begin_fields(unsigned status, const Fields& fields) {
+    digits_ = {static_cast<char>('0' + status / 100 % 10), static_cast<char>('0' + status / 10 % 10),
+               static_cast<char>('0' + status % 10)};
+    auto& nv = server_.fields_;
+    nv.clear();
+    nv.add(":status", {digits_.data(), digits_.size()});
+    nv.add(fields);
+    return nv;
+  }
+
+  void go_on() {
+    if (content.take_deferred()) ::nghttp2_session_resume_data(session(), id);
+    server_.connection_.flush_soon();
+  }
+
+  void consume(std::size_t size) {
+    if (size > 0) ::nghttp2_session_consume_stream(session(), id, size);
+  }
+
+  std::size_t unconsumed_ = 0;
+  std::array<char, 3> digits_{};
+  bool paused_ = false;
+  bool answer_begun_ = false;
+  bool answer_ended_ = false;
+};
+
+struct Http2Server::Callbacks {
+  static Http2Server& self(void* user) { return *static_cast<Http2Server*>(user); }
+
+  static int on_begin_headers(nghttp2_session*, const nghttp2_frame* frame, void* user) {
+    if (frame->headers.cat == NGHTTP2_HCAT_REQUEST) self(user).open(frame->hd.stream_id);
+    return 0;
+  }
+
+  // Of every frame, those that nghttp2 passes over among them.
+  static int on_begin_frame(nghttp2_session*, const nghttp2_frame_hd* head, void* user) {
+    constexpr std::array of_requests = {NGHTTP2_DATA, NGHTTP2_HEADERS, NGHTTP2_RST_STREAM, NGHTTP2_CONTINUATION,
+                                        NGHTTP2_WINDOW_UPDATE};
+    const bool is_control = std::find(of_requests.begin(), of_requests.end(), head->type) == of_requests.end();
+    return !is_control || self(user).controls_.take() ? 0 : self(user).calm_down();
+  }
+
+  static int on_header(nghttp2_session*, const nghttp2_frame* frame, const std::uint8_t* name, std::size_t name_bytes,
+                       const std::uint8_t* value, std::size_t value_bytes, std::uint8_t, void* user) {
+    auto* stream = self(user).find(frame->hd.stream_id);
+    if (stream == nullptr || stream->head.add(text_of(name, name_bytes), text_of(value, value_bytes))) return 0;
+    // What is too large is answered with 431 as long as reading it costs no more than others do.
+    const auto limit = self(user).connection_.desk().settings().ingress.max_head_bytes;
+    return stream->head.bytes() / hopeless_heads > limit ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
+  }
+
+  static int on_invalid_header(nghttp2_session*, const nghttp2_frame*, const std::uint8_t*, std::size_t,
+                               const std::uint8_t*, std::size_t, std::uint8_t, void*) {
+    // Never passed over in silence: another parser may make something of it.
+    return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+  }
+
+  static int on_frame(nghttp2_session*, const nghttp2_frame* frame, void* user) {
+    auto& server = self(user);
+    const bool ends = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
+    switch (frame->hd.type) {
+      case NGHTTP2_HEADERS:
+      case NGHTTP2_DATA: {
+        auto* stream = server.find(frame->hd.stream_id);
+        if (stream == nullptr) return 0;
+        if (frame->hd.type == NGHTTP2_HEADERS) {
+          server.end_head(*stream, ends);
+        } else if (ends) {
+          stream->request_ended = true;
+          if (stream->exchange != nullptr) stream->exchange->on_request_end({});
+        } else if (frame->hd.length == 0) {
+          return server.controls_.take() ? 0 : server.calm_down();
+        }
+        return 0;
+      }
+      case NGHTTP2_RST_STREAM:
+        return server.resets_.take() ? 0 : server.calm_down();
+      default:
+        return 0;
+    }
+  }
+
+  static int on_data(nghttp2_session* session, std::uint8_t, std::int32_t id, const std::uint8_t* bytes,
+                     std::size_t size, void* user) {
+    if (auto* stream = self(user).find(id)) {
+      stream->take({bytes, size});
+    } else {
+      ::nghttp2_session_consume(session, id, size);
+    }
+    return 0;
+  }
+
+  static int on_frame_sent(nghttp2_session* session, const nghttp2_frame* frame, void* user) {
+    const bool ends = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
+    if (!ends || (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA)) return 0;
+    const auto* stream = self(user).find(frame->hd.stream_id);
+    // RFC 9113 section 8.1: the answer is whole, and the rest of the request is not wanted.
+    if (stream != nullptr && !stream->request_ended) {
+      ::nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_NO_ERROR);
+    }
+    return 0;
+  }
+
+  static int send_data(nghttp2_session*, nghttp2_frame*, const std::uint8_t* head, std::size_t length,
+                       nghttp2_data_source* source, void* user) {
+    static_cast<Http2Content*>(source->ptr)->send(self(user).connection_.channel(), head, length);
+    return 0;
+  }
+
+  static int on_stream_close(nghttp2_session*, std::int32_t id, std::uint32_t, void* user) {
+    if (auto* stream = self(user).find(id)) self(user).close(*stream);
+    return 0;
+  }
+
+  // Shared by all sessions.
+  static const nghttp2_session_callbacks& get() {
+    static const auto callbacks = [] {
+      nghttp2_session_callbacks* made = nullptr;
+      ::nghttp2_session_callbacks_new(&made);
+      ::nghttp2_session_callbacks_set_on_begin_headers_callback(made, on_begin_headers);
+      ::nghttp2_session_callbacks_set_on_begin_frame_callback(made, on_begin_frame);
+      ::nghttp2_session_callbacks_set_on_header_callback(made, on_header);
+      ::nghttp2_session_callbacks_set_on_invalid_header_callback(made, on_invalid_header);
+      ::nghttp2_session_callbacks_set_on_frame_recv_callback(made, on_frame);
+      ::nghttp2_session_callbacks_set_on_data_chunk_recv_callback(made, on_data);
+      ::nghttp2_session_callbacks_set_on_frame_send_callback(made, on_frame_sent);
+      ::nghttp2_session_callbacks_set_send_data_callback(made, send_data);
+      ::nghttp2_session_callbacks_set_on_stream_close_callback(made, on_stream_close);
+      return made;
+    }();
+    return *callbacks;
+  }
+
+  static const nghttp2_option& options() {
+    static const auto* options = [] {
+      nghttp2_option* made = nullptr;
+      ::nghttp2_option_new(&made);
+      ::nghttp2_option_set_no_auto_window_update(made, 1);
+      ::nghttp2_option_set_no_closed_streams(made, 1);
+      ::nghttp2_option_set_max_continuations(made, 8);
+      ::nghttp2_option_set_max_settings(made, 32);
+      ::nghttp2_option_set_max_outbound_ack(made, 100);
+      ::nghttp2_option_set_stream_reset_rate_limit(made, 200, 50);
+      return made;
+    }();
+    return *options;
+  }
+};
+
+Http2Server::Http2Server(ClientConnection& connection) : connection_(connection), resets_(200, 50), controls_(200, 20) {
+  nghttp2_session* made = nullptr;
+  if (::nghttp2_session_server_new2(&made, &Callbacks::get(), this, &Callbacks::options()) != 0) {
+    failed_ = true;
+    return;
+  }
+  session_.reset(made);
+  const auto& settings = connection_.desk().settings().ingress;
+  const std::array<nghttp2_settings_entry, 4> entries = {
+      {{NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, settings.max_streams},
+       {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, stream_window_bytes},
+       {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, settings.max_head_bytes},
+       {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1}}};
+  ::nghttp2_submit_settings(made, NGHTTP2_FLAG_NONE, entries.data(), entries.size());
+  ::nghttp2_session_set_local_window_size(made, NGHTTP2_FLAG_NONE, 0, connection_window_bytes);
+}
+
+Http2Server::~Http2Server() = default;
+
+Http2Server::Stream* Http2Server::find(std::int32_t id) {
+  const auto found = streams_.find(id);
+  return found == streams_.end() ? nullptr : found->second.get();
+}
+
+void Http2Server::open(std::int32_t id) {
+  if (idle_.empty()) idle_.push_back(std::make_unique<Stream>(*this));
+  auto stream = std::move(idle_.back());
+  idle_.pop_back();
+  stream->reset(id);
+  streams_[id] = std::move(stream);
+}
+
+void Http2Server::close(Stream& stream) {
+  if (auto* exchange = std::exchange(stream.exchange, nullptr)) {
+    --exchanges_;
+    exchange->on_client_gone("client_reset");
+    if (exchanges_ == 0) connection_.on_request_ended();
+  }
+  const auto found = streams_.find(stream.id);
+  auto kept = std::move(found->second);
+  streams_.erase(found);
+  kept->content.clear();
+  if (idle_.size() < kept_streams) idle_.push_back(std::move(kept));
+}
+
+// A request's head, or its trailers.
+void Http2Server::end_head(Stream& stream, bool ends) {
+  const auto& lines = stream.head.finish();
+  if (stream.head_ended) {
+    stream.request_ended = true;
+    Fields trailers;
+    HopFields hop;
+    read_end_to_end(lines, trailers, hop);
+    std::erase_if(trailers, [](const Field& field) { return !may_trail(field.name); });
+    if (stream.exchange != nullptr) stream.exchange->on_request_end(trailers);
+    return;
+  }
+  stream.head_ended = true;
+  stream.request_ended = ends;
+  ++exchanges_;
+  auto& exchange = connection_.desk().take_exchange(connection_);
+  stream.exchange = &exchange;
+  connection_.on_request_begun();
+  auto& request = exchange.request();
+  request.is_encrypted = connection_.is_encrypted();
+  request.ends = ends;
+  // All views lead into one text, which stays where it is from here on.
+  auto& head = stream.head;
+  auto& text = request.text;
+  text.append(lines).append(head.method).append(head.authority).append(head.path);
+  std::string_view rest = text;
+  const auto next = [&](std::size_t size) {
+    const auto part = rest.substr(0, size);
+    rest.remove_prefix(size);
+    return part;
+  };
+  request.lines = next(lines.size());
+  request.method = next(head.method.size());
+  request.authority = next(head.authority.size());
+  request.target = next(head.path.size());
+  read_end_to_end(request.lines, request.fields, request.hop);
+  request.hop.upgrade = {};
+  if (request.authority.empty()) request.authority = request.hop.host;
+  const bool too_large = head.is_too_large();
+  head.clear();  // for trailers
+  if (too_large) return exchange.refuse(stream, 431, "http_malformed", "head too large");
+  request.expects_continue = request.hop.expects_continue;
+  const auto host = wire::parse_authority(request.authority);
+  if (!host) return exchange.refuse(stream, 400, "host_missing", "no authority that is a host");
+  request.host = *host;
+  if (!request.hop.host.empty() && !same_name(request.hop.host, request.authority)) {
+    return exchange.refuse(stream, 400, "host_mismatch", ":authority and host name different hosts");
+  }
+  if (!is_target(request.method, request.target)) return exchange.refuse(stream, 400, "http_malformed", ":path");
+  exchange.begin(stream);
+}
+
+int Http2Server::calm_down() {
+  ::nghttp2_session_terminate_session(session_.get(), NGHTTP2_ENHANCE_YOUR_CALM);
+  return 0;
+}
+
+void Http2Server::on_input() {
+  while (!failed_ && !connection_.is_over() && !connection_.channel().is_full() &&
+         ::nghttp2_session_want_read(session_.get()) != 0) {
+    const auto buffer = connection_.channel().buffers().reading();
+    std::size_t size = 0;
+    switch (connection_.channel().read(buffer, size)) {
+      case net::Io::done: {
+        connection_.count_received(size);
+        const auto taken = ::nghttp2_session_mem_recv(session_.get(), buffer.data(), size);
+        if (taken < 0) failed_ = true;
+        connection_.flush_soon();
+        break;
+      }
+      case net::Io::wait:
+        return end_if_done();
+      case net::Io::end:
+      case net::Io::broken:
+        return connection_.end(is_idle() ? "finished" : "client_reset");
+    }
+  }
+  end_if_done();
+}
+
+bool Http2Server::produce() {
+  if (session_ && !send_frames(*session_, connection_.channel())) failed_ = true;
+  return connection_.channel().queued() > 0;
+}
+
+void Http2Server::on_room() {
+  for (const auto& [id, stream] : streams_) {
+    if (stream->exchange != nullptr && !stream->is_full()) stream->exchange->on_client_room();
+  }
+}
+
+// Nothing is left to be said on either side, or nothing can be.
+void Http2Server::end_if_done() {
+  if (connection_.is_over()) return;
+  const bool over =
+      failed_ || !session_ ||
+      (::nghttp2_session_want_read(session_.get()) == 0 && ::nghttp2_session_want_write(session_.get()) == 0) ||
+      (draining_ && streams_.empty());
+  if (!over) return;
+  if (session_) produce();
+  connection_.finish();
+  on_gone("client_reset");
+}
+
+void Http2Server::on_gone(std::string_view why) {
+  for (auto& [id, stream] : streams_) {
+    if (auto* exchange = std::exchange(stream->exchange, nullptr)) exchange->on_client_gone(why);
+  }
+  exchanges_ = 0;
+}
+
+void Http2Server::on_drain() {
+  if (!session_ || std::exchange(draining_, true)) return;
+  const auto last = ::nghttp2_session_get_last_proc_stream_id(session_.get());
+  ::nghttp2_submit_goaway(session_.get(), NGHTTP2_FLAG_NONE, last, NGHTTP2_NO_ERROR, nullptr, 0);
+  connection_.flush_soon();
+}
+
+}  // namespace sluice::ingress

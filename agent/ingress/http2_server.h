@@ -1,0 +1,56 @@
+// HTTP/2 (RFC 9113) with a client: many exchanges at once.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <unordered_map>
+#include <vector>
+
+#include "ingress/client_connection.h"
+#include "ingress/exchange.h"
+#include "ingress/http2_common.h"
+#include "ingress/server_codec.h"
+#include "ingress/stream.h"
+
+namespace sluice::ingress {
+
+class Http2Server final : public ServerCodec {
+ public:
+  explicit Http2Server(ClientConnection& connection);
+  ~Http2Server() override;
+
+  void on_input() override;
+  bool produce() override;
+  void on_room() override;
+  void on_peer_end() override {}
+  void on_gone(std::string_view why) override;
+  void on_drain() override;
+  bool is_idle() const override { return exchanges_ == 0; }
+  // Streams of gRPC may be silent both ways for as long as they like.
+  bool awaits_client() const override { return false; }
+
+ private:
+  class Stream;
+  struct Callbacks;  // nghttp2's
+
+  Stream* find(std::int32_t id);
+  void open(std::int32_t id);
+  void close(Stream& stream);
+  void end_head(Stream& stream, bool ends);
+  void end_if_done();
+  // Too much of what costs us and not the client.
+  int calm_down();
+
+  ClientConnection& connection_;
+  Http2Session session_;
+  Http2Fields fields_;  // of what is being submitted
+  std::unordered_map<std::int32_t, std::unique_ptr<Stream>> streams_;
+  std::vector<std::unique_ptr<Stream>> idle_;
+  std::size_t exchanges_ = 0;
+  EventBudget resets_;    // of streams, by the client
+  EventBudget controls_;  // SETTINGS, PING, PRIORITY, empty frames
+  bool failed_ = false;
+  bool draining_ = false;
+};
+
+}  // namespace sluice::ingress

@@ -1,0 +1,230 @@
+#include "ingress/ingress.h"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <boost/asio/post.hpp>
+#include <utility>
+#include <vector>
+
+#include "ingress/client_connection.h"
+#include "ingress/desk.h"
+#include "ingress/doors.h"
+#include "ingress/relayed_call.h"
+#include "serving/control.h"
+#include "tls/termination.h"
+
+namespace sluice::ingress {
+namespace {
+
+// The Services of the settings, as what else destinations may be: known by address.
+std::vector<Service> to_services(const std::vector<settings::ClusterService>& configured) {
+  std::vector<Service> services;
+  for (const auto& one : configured) {
+    using From = settings::ClusterService::Protocol;
+    const auto protocol = one.protocol == From::http    ? Protocol::http
+                          : one.protocol == From::http2 ? Protocol::http2
+                          : one.protocol == From::grpc  ? Protocol::grpc
+                          : one.protocol == From::https ? Protocol::https
+                                                        : Protocol::tcp;
+    Service service;
+    const auto first_dot = one.host.find('.');
+    const auto second_dot = one.host.find('.', first_dot + 1);
+    service.name = one.host.substr(0, first_dot);
+    if (first_dot != std::string::npos)
+      service.namespace_name = one.host.substr(first_dot + 1, second_dot - first_dot - 1);
+    service.hosts = {one.host};
+    service.ports = {{one.port, one.port, protocol, "port"}};
+    service.resolution = Resolution::static_;
+    service.location = Location::mesh_internal;
+    for (const auto& place : one.endpoints) {
+      ServiceEndpoint endpoint;
+      endpoint.address = place.address.address.to_string();
+      endpoint.ports = {{"port", place.address.port}};
+      endpoint.labels = place.labels;
+      service.endpoints.push_back(std::move(endpoint));
+    }
+    services.push_back(std::move(service));
+  }
+  return services;
+}
+
+// What the server's TLS ends with; nullopt: it does not end here.
+std::optional<tls::TerminationOptions> termination_of(const IngressServer& server) {
+  if (!server.server->tls || !server.server->tls->ends_here()) return std::nullopt;
+  tls::TerminationOptions options;
+  options.tls = *server.server->tls;
+  for (const auto& host : server.server->hosts) options.hosts.push_back(host.host);
+  if (server.content == IngressServer::Content::http) options.alpn = {"h2", "http/1.1"};
+  return options;
+}
+
+class Ingress {
+ public:
+  Ingress(const settings::IngressSettings& settings, serving::Control& control)
+      : settings_(settings),
+        control_(control),
+        services_(to_services(settings.ingress.services)),
+        terminations_(settings.ingress.secrets),
+        house_{settings, services_, control.recorder(), control.metrics(), originations_} {}
+
+  Status open_desks();
+  Status read_policy();
+  Status serve_admin(const serving::ServeAdmin& serve);
+  void run() {
+    control_.run({.beat = {}, .each_second = [this] { do_each_second(); }, .drain = [this] { drain(); }});
+  }
+
+ private:
+  static net::Task<void> serve(Desk& desk, Door door, net::Socket client);
+
+  void publish(const std::shared_ptr<const Snapshot>& snapshot);
+  void follow_listeners();
+  void read_certificates();
+  void do_each_second();
+  void drain();
+  serving::StatusView status() const;
+
+  const settings::IngressSettings& settings_;
+  serving::Control& control_;
+  const std::vector<Service> services_;
+  tls::OriginationContexts originations_;
+  tls::Terminations terminations_;
+  const House house_;
+  std::vector<std::string> tls_wrong_;
+  std::shared_ptr<const Plan> plan_;
+  std::vector<std::unique_ptr<Desk>> desks_;
+  std::unique_ptr<Doors> doors_;
+  std::shared_ptr<void> admin_;
+};
+
+Status Ingress::open_desks() {
+  std::vector<serving::Worker*> workers;
+  for (const auto& worker : control_.workers()) {
+    auto upstreams = serving::Upstreams::open(worker->context(), settings_.ingress.outside);
+    if (!upstreams) return upstreams.error().in("ingress");
+    desks_.push_back(std::make_unique<Desk>(house_, *worker, std::move(*upstreams)));
+    workers.push_back(worker.get());
+  }
+  doors_ = std::make_unique<Doors>(std::move(workers), settings_.ingress.addresses,
+                                   [this](std::size_t worker, Door door, net::Socket client) {
+                                     return serve(*desks_[worker], std::move(door), std::move(client));
+                                   });
+  return Done{};
+}
+
+Status Ingress::read_policy() {
+  const auto& own = settings_.ingress;
+  return control_.read_policy(Vantage::ingress(own.labels, own.namespace_name),
+                              [this](const std::shared_ptr<const Snapshot>& snapshot) { publish(snapshot); });
+}
+
+// Workers have the new policy before the first connection that only it takes.
+void Ingress::publish(const std::shared_ptr<const Snapshot>& snapshot) {
+  auto plan = std::make_shared<Plan>();
+  plan->snapshot = snapshot;
+  plan->routes = snapshot->ingress();
+  std::vector<tls::TerminationOptions> wanted;
+  std::vector<std::uint32_t> numbers;
+  for (const auto& listener : plan->routes->listeners()) {
+    for (const auto& server : listener.servers) {
+      plan->contexts.resize(std::max<std::size_t>(plan->contexts.size(), server.number + 1));
+      auto options = termination_of(server);
+      if (!options) continue;
+      wanted.push_back(std::move(*options));
+      numbers.push_back(server.number);
+    }
+  }
+  auto contexts = terminations_.use(std::move(wanted));
+  for (std::size_t index = 0; index < numbers.size(); ++index) {
+    plan->contexts[numbers[index]] = std::move(contexts[index]);
+  }
+  plan_ = std::move(plan);
+  read_certificates();
+  for (const auto& skipped : plan_->routes->skipped()) spdlog::warn("{} is left out: {}", skipped.server, skipped.why);
+  for (const auto& desk : desks_) {
+    boost::asio::post(desk->worker().context(), [raw = desk.get(), adopted = plan_] { raw->adopt(adopted); });
+  }
+  follow_listeners();
+}
+
+void Ingress::follow_listeners() {
+  const auto before = doors_->wrong();
+  doors_->follow(*plan_);
+  for (const auto& line : doors_->wrong()) {
+    if (std::find(before.begin(), before.end(), line) == before.end()) spdlog::error("{}", line);
+  }
+}
+
+void Ingress::read_certificates() {
+  auto wrong = terminations_.reload();
+  for (const auto& line : wrong) {
+    if (std::find(tls_wrong_.begin(), tls_wrong_.end(), line) == tls_wrong_.end()) spdlog::error("{}", line);
+  }
+  tls_wrong_ = std::move(wrong);
+}
+
+void Ingress::do_each_second() {
+  originations_.reload();
+  read_certificates();
+  if (plan_ && !doors_->wrong().empty()) follow_listeners();
+}
+
+void Ingress::drain() {
+  for (const auto& desk : desks_) {
+    boost::asio::post(desk->worker().context(), [raw = desk.get()] { raw->drain(); });
+  }
+}
+
+// One connection, on its worker's thread. Parameters, not captures: a lambda would be gone before its coroutine.
+net::Task<void> Ingress::serve(Desk& desk, Door door, net::Socket client) {
+  const auto plan = desk.plan();
+  const auto* listener = plan ? plan->find_listener(door.bind, door.port) : nullptr;
+  if (listener == nullptr || desk.is_draining()) co_return;
+  if (listener->kind == IngressListener::Kind::tcp) {
+    auto call = std::make_unique<RelayedCall>(desk, plan, *listener, listener->servers.front(), "", std::move(client));
+    co_await call->serve();
+    co_return serving::Call::relay(std::move(call));
+  }
+  ClientConnection::open(desk, plan, *listener, std::move(client));
+}
+
+serving::StatusView Ingress::status() const {
+  auto view = control_.status();
+  for (const auto& line : tls_wrong_) view.wrong.push_back(line);
+  for (const auto& line : doors_->wrong()) view.wrong.push_back(line);
+  if (!plan_) return view;
+  for (const auto& skipped : plan_->routes->skipped()) {
+    view.wrong.push_back(fmt::format("{} is left out: {}", skipped.server, skipped.why));
+  }
+  return view;
+}
+
+Status Ingress::serve_admin(const serving::ServeAdmin& serve) {
+  auto served = serve(control_.context(), settings_.admin.socket,
+                      {.status = [this] { return status(); },
+                       .flows = [this] { return control_.flows(); },
+                       .metrics = [this] { return control_.metrics().render(); },
+                       .not_ready = [this] { return control_.not_ready(); }});
+  if (!served) return served.error().in("admin");
+  admin_ = std::move(*served);
+  return Done{};
+}
+
+}  // namespace
+
+Status run_ingress(const settings::IngressSettings& settings, const std::string& version,
+                   const serving::ServeAdmin& serve_admin) {
+  auto control = serving::Control::open(
+      {"ingress", version, settings.node, settings.resources, settings.limits, settings.audit, settings.admin});
+  if (!control) return control.error();
+
+  Ingress ingress(settings, **control);
+  if (auto done = ingress.open_desks(); !done) return done;
+  if (auto done = ingress.read_policy(); !done) return done;
+  if (auto done = ingress.serve_admin(serve_admin); !done) return done;
+  ingress.run();
+  return Done{};
+}
+
+}  // namespace sluice::ingress

@@ -1,0 +1,17 @@
+// The ingress: what comes into the cluster. It ends TLS and routes by host, by the Gateways and VirtualServices that
+// Istio's ingress gateway takes.
+#pragma once
+
+#include <string>
+
+#include "base/result.h"
+#include "serving/status.h"
+#include "settings/settings.h"
+
+namespace sluice::ingress {
+
+// Runs the role until it is told to end; an error says why it could not begin.
+Status run_ingress(const settings::IngressSettings& settings, const std::string& version,
+                   const serving::ServeAdmin& serve_admin);
+
+}  // namespace sluice::ingress
