@@ -431,9 +431,7 @@ void GatedCall::refuse_gateway(std::string_view detail) {
 void GatedCall::end(const kernel::Flow& flow, const std::optional<kernel::Owner>& owner) {
   phase_ = Phase::done;
   if (!owner_) owner_ = owner;
-  // The kernel forgets it itself when the gateway has everything.
-  const bool promised = promised_ && (!flow.was_allowed || wire::sequence_before(flow.pod_acked, flow.approved));
-  if (promised) desk_.flows.drop_promise(flow.key.id, header_bytes(flow));
+  if (promised_) desk_.flows.drop_promise(flow.key.id, header_bytes(flow));
   if (opened_) {
     auto record = close_record(desk_, flow, host_, close_reason(flow.end));
     record.id = record_.id;

@@ -153,6 +153,18 @@ def test_killed_before_the_gateway_has_the_header_of_a_server_that_speaks_first(
 
 
 @VERSIONS
+def test_of_a_call_that_ends_before_the_gateway_has_its_header_nothing_is_kept(lab, origin, watch, no_header, version):
+    client = origin.connect("opaque", version)
+    source = name_of(client)
+    watch.record(event="open", source=source)
+    wait_for("the verdict", lambda: states(lab) == [ALLOWED])
+    reset(client)
+    assert one_of_each(watch, source)["close_reason"] == "client_reset"
+    no_header()
+    gate_calls.nothing_kept(lab)
+
+
+@VERSIONS
 def test_killed_before_the_open_record(lab, watch, killed_at_the_log, version):
     with lab.pod("a").connect(web(version), 443) as sock:
         source = name_of(sock)
