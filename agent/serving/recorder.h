@@ -27,8 +27,8 @@ class Recorder {
   Status allowed(const observe::Record& record);
   // A deny record, or one more in the count of its pod and reason when the pod has had its share of records.
   void denied(const observe::Record& record);
-  // Open, request, close and deny records of several calls, in their order and with one write(2), each counted as above. An
-  // error: none of them is in the log, and what they allow must be denied.
+  // Open, request, close and deny records of several calls, in their order and with one write(2), each counted as
+  // above. An error: none of them is in the log, and what they allow must be denied.
   Status write(std::vector<observe::Record> records);
   // Denials that were counted elsewhere (in the kernel): one record for all of them.
   void denied_in_sum(const observe::Record& record);
