@@ -198,7 +198,13 @@ struct GatewaySettings {
 struct ClusterService {
   std::string host;  // as destination.host of VirtualServices names it: a fully qualified name
   std::uint16_t port = 0;
-  enum class Protocol : std::uint8_t { http, http2, grpc, https, tcp };  // https: TLS begins with a DestinationRule only
+  enum class Protocol : std::uint8_t {
+    http,
+    http2,
+    grpc,
+    https,
+    tcp
+  };  // https: TLS begins with a DestinationRule only
   Protocol protocol = Protocol::http;
   struct Place {
     Endpoint address;
