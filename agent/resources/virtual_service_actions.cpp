@@ -45,6 +45,10 @@ constexpr std::pair<std::string_view, std::uint32_t> conditions[] = {
     {"resource-exhausted", HttpRetries::grpc_resource_exhausted},
     {"unavailable", HttpRetries::grpc_unavailable}};
 
+// Of Envoy alone.
+constexpr std::string_view other_conditions[] = {"envoy-ratelimited", "retriable-headers",
+                                                 "http3-post-connect-failure"};
+
 // RFC 9110 section 5.6.2
 bool is_token(std::string_view text) {
   constexpr std::string_view marks = "!#$%&'*+-.^_`|~";
@@ -297,7 +301,7 @@ std::optional<CorsPolicy> read_cors(yaml::Reader reader) {
   return cors;
 }
 
-void read_conditions(const yaml::Value& value, HttpRetries& retries) {
+void read_conditions(const yaml::Value& value, HttpRetries& retries, Findings& findings) {
   const auto text = value.text();
   if (!text || text->empty()) return;
   retries.on = 0;
@@ -316,17 +320,19 @@ void read_conditions(const yaml::Value& value, HttpRetries& retries) {
       retries.on |= known->second;
     else if (error == std::errc{} && last == name.data() + name.size() && status >= 100 && status <= 599)
       retries.on_statuses.push_back(status);
+    else if (std::find(std::begin(other_conditions), std::end(other_conditions), name) != std::end(other_conditions))
+      findings.warn("SLU0003", value, fmt::format("{} is not read: it is no condition here", name));
     else if (name != "retriable-status-codes")  // the numbers say it all
       value.fault(fmt::format("{} is no condition that a request is tried again on", yaml::quote(std::string(name))));
   }
 }
 
-std::optional<HttpRetries> read_retries(yaml::Reader reader) {
+std::optional<HttpRetries> read_retries(yaml::Reader reader, Findings& findings) {
   if (!reader.present()) return std::nullopt;
   HttpRetries retries;
   reader.read("attempts", retries.attempts, 0, max_attempts);
   retries.per_try_timeout_ms = read_duration_ms(reader, "perTryTimeout").value_or(0);
-  if (const auto value = reader.find("retryOn")) read_conditions(*value, retries);
+  if (const auto value = reader.find("retryOn")) read_conditions(*value, retries, findings);
   retries.backoff_ms = read_duration_ms(reader, "backoff").value_or(retries.backoff_ms);
   reader.read("retryRemoteLocalities", retries.remote_localities);
   bool unused = false;  // another endpoint is tried anyway
@@ -342,25 +348,28 @@ bool is_framing(std::string_view name) {
   return std::find(std::begin(names), std::end(names), name) != std::end(names);
 }
 
-std::string read_field_name(const yaml::Value& at, std::string_view text, bool may_be_authority) {
+// The name of a field that is altered; nullopt: it is not.
+std::optional<std::string> read_field_name(const yaml::Value& at, std::string_view text, bool may_be_authority,
+                                           Findings& findings) {
   auto name = normalise_name(text);
   const bool authority = name == ":authority" || name == "host";
   if (!is_token(name) && name != ":authority") at.fault("is no name of a header: " + yaml::quote(name));
-  if (authority && !may_be_authority) at.fault("the authority can be set only");
-  if (is_framing(name)) at.fault(fmt::format("{} belongs to the connection and is not altered: remove it", name));
-  return name;
+  if (authority && !may_be_authority) at.fault("the authority is that of the request, and can be set and nothing else");
+  if (!is_framing(name)) return name;
+  findings.warn("SLU0003", at, fmt::format("{} belongs to the connection and is not altered: remove it", name));
+  return std::nullopt;
 }
 
-std::vector<std::pair<std::string, std::string>> read_fields(yaml::Reader reader, bool may_be_authority,
-                                                             Findings& findings) {
+std::vector<std::pair<std::string, std::string>> read_fields(yaml::Reader reader, bool of_request, Findings& findings) {
   std::vector<std::pair<std::string, std::string>> fields;
   for (const auto& entry : reader.entries()) {
     auto text = entry.text();
-    if (!text) continue;
+    auto name = read_field_name(entry, entry.node().key, of_request, findings);
+    if (!text || !name) continue;
     if (!is_field_value(*text)) entry.fault("is no value of a header: " + entry.shown());
     if (text->find('%') != text->npos)
       findings.warn("SLU0003", entry, "what is between % characters is not replaced: it is sent as written");
-    fields.emplace_back(read_field_name(entry, entry.node().key, may_be_authority), *std::move(text));
+    fields.emplace_back(*std::move(name), *std::move(text));
   }
   return fields;
 }
@@ -368,9 +377,11 @@ std::vector<std::pair<std::string, std::string>> read_fields(yaml::Reader reader
 HeaderOperations read_operations(yaml::Reader reader, bool of_request, Findings& findings) {
   HeaderOperations operations;
   operations.set = read_fields(reader.section("set"), of_request, findings);
-  operations.add = read_fields(reader.section("add"), false, findings);
+  operations.add = read_fields(reader.section("add"), of_request, findings);
   for (const auto& item : reader.list("remove", max_list_items)) {
-    if (const auto text = item.text()) operations.remove.push_back(read_field_name(item, *text, false));
+    const auto text = item.text();
+    auto name = text ? read_field_name(item, *text, false, findings) : std::nullopt;
+    if (name) operations.remove.push_back(*std::move(name));
   }
   reader.finish();
   return operations;
@@ -396,7 +407,7 @@ void read_http_actions(yaml::Reader& reader, const std::string& own_namespace, H
   rule.cors = read_cors(reader.section("corsPolicy"));
   rule.headers = read_headers(reader, findings);
   rule.timeout_ms = read_duration_ms(reader, "timeout");
-  rule.retries = read_retries(reader.section("retries"));
+  rule.retries = read_retries(reader.section("retries"), findings);
 }
 
 }  // namespace sluice::resources
