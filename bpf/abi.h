@@ -265,9 +265,12 @@ SLUICE_ASSERT_SIZE(struct sluice_end_of_flow, 200);
 /* backs: from what a gateway sends to the flow, as the gateway's packets leave for the pod. */
 struct sluice_back {
   __u64 flow_id;
-  struct sluice_tuple tuple; /* the flow's key */
+  struct sluice_address destination; /* as the pod dialled it, like the ports; its own address is the same */
+  __u16 source_port;
+  __u16 destination_port;
+  __u32 zero;
 };
-SLUICE_ASSERT_SIZE(struct sluice_back, 48);
+SLUICE_ASSERT_SIZE(struct sluice_back, 32);
 
 /* syns: the SYN of a flow that may still go to another address, as the pod sent it. */
 struct sluice_syn {

@@ -75,6 +75,14 @@ SLUICE_INLINE void make_tuple(const struct sluice_packet* packet, struct sluice_
   tuple->protocol = packet->protocol;
 }
 
+/* The flow's key, from that of the way back. */
+SLUICE_INLINE void follow_back(const struct sluice_back* back, struct sluice_tuple* key) {
+  key->source = key->destination;
+  key->destination = back->destination;
+  key->source_port = back->source_port;
+  key->destination_port = back->destination_port;
+}
+
 SLUICE_INLINE bool owns_source(const struct sluice_pod* pod, const struct sluice_packet* packet) {
   const __u64* source = (const __u64*)packet->source.bytes;
 #pragma unroll

@@ -135,7 +135,7 @@ int to_pod(struct __sk_buff* skb) {
     make_tuple(&packet, &key);
     const struct sluice_back* back = bpf_map_lookup_elem(&backs, &key);
     if (back) {
-      key = back->tuple;
+      follow_back(back, &key);
       struct sluice_flow* flow = bpf_map_lookup_elem(&flows, &key);
       if (!flow || flow->ifindex != skb->ifindex || sluice_id_of(flow->state) != back->flow_id) return TC_ACT_SHOT;
       return flow_to_pod(skb, &packet, &key, flow);

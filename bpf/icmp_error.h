@@ -61,7 +61,8 @@ __noinline int translate_error(struct __sk_buff* skb, const struct sluice_packet
   if (tcp == 0) return tcx_next;
   const struct sluice_back* back = bpf_map_lookup_elem(&backs, &key);
   if (!back) return tcx_next;
-  const struct sluice_tuple tuple = back->tuple;
+  struct sluice_tuple tuple = key;
+  follow_back(back, &tuple);
   const struct sluice_flow* flow = bpf_map_lookup_elem(&flows, &tuple);
   if (!flow || flow->ifindex != skb->ifindex || sluice_id_of(flow->state) != back->flow_id) return TC_ACT_SHOT;
   const __u32 shift = sluice_shift_of(flow, sluice_state_of(flow->state));

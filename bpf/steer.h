@@ -99,7 +99,12 @@ SLUICE_INLINE bool is_in_use(const struct sluice_flow* flow) {
  * gets another port. */
 __noinline int claim_port(struct sluice_flow* flow, const struct sluice_tuple* tuple) {
   if (!flow || !tuple) return -1;
-  struct sluice_back back = {.flow_id = sluice_id_of(flow->state), .tuple = *tuple};
+  const struct sluice_back back = {
+      .flow_id = sluice_id_of(flow->state),
+      .destination = tuple->destination,
+      .source_port = tuple->source_port,
+      .destination_port = tuple->destination_port,
+  };
   struct sluice_tuple key;
   flow->source_port = tuple->source_port;
   for (__u32 attempt = 0; attempt < SLUICE_SOURCE_PORTS; attempt++) {

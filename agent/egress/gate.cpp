@@ -1,5 +1,6 @@
 #include "egress/gate.h"
 
+#include <malloc.h>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
@@ -338,7 +339,8 @@ void Gate::tick() {
   }
   if (now_ns >= next_sweep_ns_) sweep(now_ns);
   read_endings();
-  slow_ = is_quiet(now_ns);
+  const bool was_slow = std::exchange(slow_, is_quiet(now_ns));
+  if (slow_ && !was_slow) ::malloc_trim(0);  // what many calls at once needed is not kept for none
   set_clock(slow_ ? slow_tick_time : tick_time);
 }
 

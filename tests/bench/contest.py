@@ -27,6 +27,9 @@ def bulk(direction, streams):
     return Measure(f"bulk-{direction}-{streams}", "Gbit/s", "gbit_s", direction, streams, True)
 
 
+WARMING_CONNECTIONS = 100
+REST_S = 3  # until what many connections at once needed was given back
+
 MEASURES = (
     Measure("idle-memory", "KiB/connection", "", "idle", 0, False),  # first: of programs that have not worked yet
     bulk("up", 1),
@@ -129,10 +132,15 @@ class Contest:
     def _idle_kib(self, competitor):
         """What the competitor and the kernel hold for each idle connection, caller's and origin's sockets included."""
         limit_s = 20
+        # What a program touches once, whatever it then serves, is no connection's.
+        few = self._call(*self._argv(competitor, "idle", WARMING_CONNECTIONS, 0, limit_s))
+        few.next_line()
+        few.finish(limit_s + self._options.patience + 10)
         before = competitor.memory_kib()
         call = self._call(*self._argv(competitor, "idle", self._options.idle, 0, limit_s))
         try:
             held = call.next_line()["held"]
+            time.sleep(REST_S)
             during = competitor.memory_kib()
         except BaseException:
             call.kill()
