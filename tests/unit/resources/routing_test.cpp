@@ -198,8 +198,8 @@ INSTANTIATE_TEST_SUITE_P(
         http("any_destination_host", "route: [{destination: {host: \"*\"}}]",
              "7 error IST0106 spec.http[0].route[0].destination.host", "name of a service"),
         http("timeout", to_x + ", timeout: soon", "7 error IST0106 spec.http[0].timeout", "duration"),
-        http("redirect_code", "redirect: {redirectCode: 200}", "7 error IST0106 spec.http[0].redirect.redirectCode",
-             "300 to 399"),
+        http("redirect_code", "redirect: {uri: /a, redirectCode: 200}",
+             "7 error IST0106 spec.http[0].redirect.redirectCode", "300 to 399"),
         http("response_without_status", "directResponse: {body: {string: x}}",
              "7 error IST0106 spec.http[0].directResponse.status", "is required"),
         http("rewrite_of_nothing", to_x + ", rewrite: {}", "7 error IST0106 spec.http[0].rewrite.uri", "is required"),
@@ -219,6 +219,8 @@ INSTANTIATE_TEST_SUITE_P(
              "http or https"),
         http("redirect_authority_with_a_path", "redirect: {authority: a.b/c}",
              "7 error IST0106 spec.http[0].redirect.authority", "expected a host"),
+        http("redirect_to_itself", "redirect: {redirectCode: 302}", "7 error IST0106 spec.http[0].redirect.uri",
+             "is required"),
         http("redirect_with_two_ports", "redirect: {port: 1, derivePort: FROM_REQUEST_PORT}",
              "7 error IST0106 spec.http[0].redirect.derivePort", "excludes port"),
         http("redirect_and_rewrite", "redirect: {uri: /a}, rewrite: {uri: /b}", "7 error IST0106 spec.http[0].redirect",
@@ -416,7 +418,7 @@ TEST(VirtualService, http_rules_arrive_with_what_they_alter) {
     route: [{destination: {host: a.b}, headers: {request: {set: {a: b}}}}]
     timeout: 0s
     retries: {attempts: 2, perTryTimeout: 1.5s, retryOn: "5xx, connect-failure,503", retryRemoteLocalities: true, backoff: 25ms}
-  - {redirect: {uri: /, redirectCode: 302, derivePort: FROM_REQUEST_PORT}}
+  - {redirect: {uri: "/#/a", redirectCode: 302, derivePort: FROM_REQUEST_PORT}}
   - {directResponse: {status: 503, body: {string: denied}}}
   - {delegate: {name: d, namespace: n}}
   - route: [{destination: {host: a.b}}]
@@ -458,7 +460,7 @@ TEST(VirtualService, http_rules_arrive_with_what_they_alter) {
   EXPECT_TRUE(rules[0].retries->remote_localities);
   EXPECT_EQ(rules[0].retries->backoff_ms, 25U);
   ASSERT_TRUE(rules[1].redirect);
-  EXPECT_EQ(rules[1].redirect->uri, "/");
+  EXPECT_EQ(rules[1].redirect->uri, "/#/a");
   EXPECT_EQ(rules[1].redirect->code, 302);
   EXPECT_EQ(rules[1].redirect->derived_port, HttpRedirect::DerivedPort::from_request_port);
   ASSERT_TRUE(rules[2].direct_response);
