@@ -28,6 +28,21 @@ SLUICE_INLINE void note_from_pod(struct sluice_flow* flow, __u32 state, const st
   }
 }
 
+/* Ends the flow however its state moves meanwhile. While it is being judged `judge` does. */
+SLUICE_INLINE void end_by_reset(struct sluice_flow* flow, __u64 state, const struct sluice_tuple* tuple) {
+  const __u64 id = sluice_id_of(state);
+  for (__u32 attempt = 0; attempt < 4; attempt++) {
+    const __u32 now = sluice_state_of(state);
+    if (sluice_id_of(state) != id || !is_connected(now)) return;
+    if (now == SLUICE_FLOW_JUDGING) {
+      __sync_fetch_and_or(&flow->flags, SLUICE_FLOW_RESET_AGAIN);
+    } else if (end_flow(flow, state, tuple, SLUICE_END_CLIENT_RESET) == 0) {
+      return;
+    }
+    state = *(volatile __u64*)&flow->state;
+  }
+}
+
 enum reset_taken { reset_passes, reset_asks_back, reset_is_nobodys };
 
 /* The pod's RST ends the flow when it stands in what was sent, its FIN with it, and not acknowledged yet. The gateway
@@ -38,7 +53,7 @@ SLUICE_INLINE enum reset_taken take_reset(struct sluice_flow* flow, __u64 state,
                                           const struct sluice_segment* segment) {
   const __u32 now = sluice_state_of(state);
   if (now != SLUICE_FLOW_ALLOWED && now != SLUICE_FLOW_OPEN) {
-    if (now == SLUICE_FLOW_HELD) end_flow(flow, state, tuple, SLUICE_END_CLIENT_RESET);
+    end_by_reset(flow, state, tuple);
     return reset_passes;
   }
   const __u32 acked = flow->pod_acked;
@@ -50,7 +65,7 @@ SLUICE_INLINE enum reset_taken take_reset(struct sluice_flow* flow, __u64 state,
   }
   const bool exact = now == SLUICE_FLOW_OPEN && segment->sequence == acked;
   if (!exact) __sync_fetch_and_or(&flow->flags, SLUICE_FLOW_RESET_AGAIN);
-  end_flow(flow, state, tuple, SLUICE_END_CLIENT_RESET);
+  end_by_reset(flow, state, tuple);
   return reset_passes;
 }
 
@@ -150,7 +165,8 @@ __noinline int begin_flow(struct __sk_buff* skb, struct sluice_packet* packet, c
     if (flow && retire(flow, tuple)) return TC_ACT_SHOT;
     const int opened = open_flow(skb, packet, tuple, port);
     if (opened != 0 && flow) bpf_map_delete_elem(&flows, tuple); /* it was retired, and nobody else removes it */
-    flow = opened == 0 ? bpf_map_lookup_elem(&flows, tuple) : 0;
+    flow = bpf_map_lookup_elem(&flows, tuple);
+    if (opened != 0 && flow) return TC_ACT_SHOT; /* a copy of this SYN was faster */
     if (!flow) {
       report(skb, skb->ifindex, packet, SLUICE_REASON_OVERLOADED, 0);
       return refuse_tcp(skb, packet);
@@ -160,8 +176,10 @@ __noinline int begin_flow(struct __sk_buff* skb, struct sluice_packet* packet, c
   if ((packet->segment.payload != 0 && cut_syn_payload(skb, packet)) || edit_options(skb, packet, 0, 0, &mss)) {
     return TC_ACT_SHOT;
   }
-  flow->mss = mss;
-  if (!again) keep_syn(skb, packet, flow);
+  if (!again) {
+    flow->mss = mss; /* a copy may come after the gateway's answer */
+    keep_syn(skb, packet, flow);
+  }
   return pass_to_gateway(skb, packet, flow, sluice_id_of(flow->state), packet->segment.sequence);
 }
 

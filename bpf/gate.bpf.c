@@ -75,13 +75,19 @@ int from_pod(struct __sk_buff* skb) {
   }
 }
 
+/* from_pod lets nothing pass with another source. (What comes from a gateway of this node behind a cluster address has
+ * got that as its source since.) */
+SLUICE_INLINE bool checks_source(const struct sluice_pod* pod) {
+  return pod->address_count != 0 && !(pod->flags & SLUICE_POD_AUDIT) && !is_released();
+}
+
 /* From a pod with an address that is not its own, which mode audit lets pass, or from an interface that nobody looked
  * at yet. */
 SLUICE_INLINE bool is_forged(const struct __sk_buff* skb, const struct sluice_packet* packet) {
   const __u32 from = skb->ingress_ifindex;
   if (from == 0) return false;
   const struct sluice_pod* pod = bpf_map_lookup_elem(&pods, &from);
-  return pod ? !owns_source(pod, packet) : bpf_map_lookup_elem(&links, &from) == 0;
+  return pod ? !checks_source(pod) && !owns_source(pod, packet) : bpf_map_lookup_elem(&links, &from) == 0;
 }
 
 /* Only what an uplink brought from outside opens a way back; a neighbouring pod cannot. */

@@ -33,7 +33,13 @@ SLUICE_INLINE int allow_flow(struct sluice_flow* flow, __u64 state, const struct
   const __u64 tenths = (bpf_ktime_get_ns() - flow->began_ns) / 100000000ULL;
   flow->judged = tenths < 255 ? (__u8)tenths : 255;
   const bool nothing_to_send = verdict->header == 0 && verdict->approved == first;
-  return settle(flow, verdict->flow_id, nothing_to_send ? SLUICE_FLOW_OPEN : SLUICE_FLOW_ALLOWED);
+  const __u32 after = nothing_to_send ? SLUICE_FLOW_OPEN : SLUICE_FLOW_ALLOWED;
+  const int result = settle(flow, verdict->flow_id, after);
+  /* The pod's RST came meanwhile. */
+  if (flow->flags & SLUICE_FLOW_RESET_AGAIN) {
+    end_flow(flow, sluice_make_state(verdict->flow_id, after), &verdict->tuple, SLUICE_END_CLIENT_RESET);
+  }
+  return result;
 }
 
 SLUICE_INLINE int deny_flow(struct sluice_flow* flow, __u64 state, const struct sluice_verdict* verdict) {

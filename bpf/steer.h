@@ -209,9 +209,10 @@ __noinline int open_flow(struct __sk_buff* skb, const struct sluice_packet* pack
     leave_place(flow->ifindex);
     return -1;
   }
-  /* What stands there is GONE: retire() saw to it. */
-  struct sluice_flow* before = bpf_map_lookup_elem(&flows, tuple);
-  if (bpf_map_update_elem(&flows, tuple, flow, before ? BPF_EXIST : BPF_NOEXIST)) {
+  /* Nothing, or what retire() left there: never what a copy of the SYN began on another CPU. */
+  const struct sluice_flow* before = bpf_map_lookup_elem(&flows, tuple);
+  const bool gone = before && sluice_state_of(before->state) == SLUICE_FLOW_GONE;
+  if (bpf_map_update_elem(&flows, tuple, flow, gone ? BPF_EXIST : BPF_NOEXIST)) {
     remove_back(flow, tuple, sluice_id_of(flow->state));
     leave_place(flow->ifindex);
     return -1;

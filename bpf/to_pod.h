@@ -14,6 +14,7 @@ SLUICE_INLINE void note_to_pod(struct sluice_flow* flow, __u32 state, const stru
     note_bytes(&flow->gateway_next, flow->gateway_acked, &flow->bytes_received, segment, end);
   }
   if (segment->fin) {
+    if (is_undecided(state) && segment->sequence == flow->gateway_next) advance(&flow->gateway_next, 0, end + 1);
     flow->gateway_fin = end + 1;
     __sync_fetch_and_or(&flow->flags, SLUICE_FLOW_GATEWAY_FIN);
   }
@@ -35,6 +36,7 @@ SLUICE_INLINE bool take_answer(struct sluice_flow* flow, __u64 state, const stru
     return false;
   }
   if (!segment->syn) return true;
+  if (flow->flags & SLUICE_FLOW_REOPENING) return false; /* of the address that is given up */
   flow->gateway_next = segment->sequence + 1;
   flow->gateway_acked = segment->sequence + 1;
   flow->pod_acked = segment->acknowledgement;

@@ -27,6 +27,7 @@ constexpr std::size_t endings_at_once = 4096;
 constexpr std::size_t waiting_per_pod = 8192;  // upcalls; beyond them TCP sends again
 constexpr std::size_t waiting_bytes_per_pod = 4UL * 1024 * 1024;
 constexpr std::size_t served_at_once = 128;
+constexpr std::size_t many_upcalls = 4096;
 constexpr std::size_t cut_at_once = 1000;  // records in one write to the log
 constexpr std::chrono::milliseconds tick_time{20};
 constexpr std::chrono::milliseconds slow_tick_time{200};  // while nothing has happened for a while
@@ -109,6 +110,7 @@ void Gate::take(const kernel::Upcall& upcall) {
   auto& queue = queues_[upcall.flow.ifindex];
   if (queue.waiting.size() >= waiting_per_pod || queue.bytes >= waiting_bytes_per_pod) return;
   busy_ns_ = monotonic_ns();
+  ++taken_;
   if (std::exchange(slow_, false)) set_clock(tick_time);
   if (queue.waiting.empty()) turns_.push_back(upcall.flow.ifindex);
   queue.bytes += upcall.frame.size();
@@ -340,7 +342,7 @@ void Gate::tick() {
   if (now_ns >= next_sweep_ns_) sweep(now_ns);
   read_endings();
   const bool was_slow = std::exchange(slow_, is_quiet(now_ns));
-  if (slow_ && !was_slow) ::malloc_trim(0);  // what many calls at once needed is not kept for none
+  if (slow_ && !was_slow && std::exchange(taken_, 0) > many_upcalls) ::malloc_trim(0);  // what they needed at once
   set_clock(slow_ ? slow_tick_time : tick_time);
 }
 

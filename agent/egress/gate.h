@@ -98,6 +98,7 @@ class Gate {
   std::unordered_set<std::uint64_t> ended_;  // of them: their last record is to be written
   Places places_;                            // of pods
   std::uint64_t busy_ns_ = 0;                // when the last upcall came
+  std::size_t taken_ = 0;                    // upcalls since memory was given back
   std::uint64_t next_sweep_ns_ = 0;
   std::uint64_t past_until_ns_ = 0;
 };

@@ -366,12 +366,11 @@ void GatedCall::keep_going(std::uint64_t now_ns) {
     return;
   }
   if (now_ns < due_ns_) return;
-  if (attempts_ >= max_attempts) return refuse_gateway("it acknowledges nothing");
   if (promise_) {
     due_ns_ = now_ns + first_wait_ns;  // the pod has to repeat its bytes first
-    if (++attempts_ >= max_attempts) refuse_gateway("the pod did not repeat what was judged");
     return;
   }
+  if (attempts_ >= max_attempts) return refuse_gateway("it acknowledges nothing");
   inject();
 }
 

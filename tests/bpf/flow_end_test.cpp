@@ -225,6 +225,15 @@ TEST_P(FlowEnd, point_11_the_gateways_reset_ends_it_where_the_pod_takes_it) {
   expect_ended_once(call, End::upstream_reset, hello, 30);
 }
 
+TEST_P(FlowEnd, point_11_the_gateways_reset_after_a_fin_that_came_early_ends_it) {
+  const auto call = held();
+  reaches_pod(call, answer(call, 0, 0, 0, fin | ack));
+  reaches_gateway(call, pod_ack(call, 0, 1));
+  ASSERT_TRUE(allow(call, hello, 0));
+  reaches_pod(call, answer(call, 1, 0, 0, rst));
+  expect_ended_once(call, End::upstream_reset, hello, 0);
+}
+
 TEST_P(FlowEnd, point_11_the_gateways_reset_of_a_held_flow_ends_it) {
   const auto call = held();
   reaches_pod(call, answer(call, 0, 0, 0, rst | ack));

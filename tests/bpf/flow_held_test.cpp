@@ -300,9 +300,10 @@ TEST_P(FlowHeld, point_15_a_neighbour_cannot_forge_the_gateway) {
   const auto call = open();
   const std::vector<TcpFields> forgeries = {answer(call, 0, 10, 500), answer(call, 0, 0, 500, rst | ack),
                                             answer(call, 0, 0, 500, fin | ack)};
-  // Also before anybody looked at its interface.
-  for (const bool known : {false, true}) {
-    if (known) must_be_done(kernel_->set_pod(neighbour, {.addresses = {ip("10.1.0.3"), ip("fd01::3")}}));
+  // Before anybody looked at its interface; before anybody knew its addresses; and where from_pod lets anything pass.
+  for (const auto& [known, audit] : {std::pair{false, false}, {true, false}, {true, true}}) {
+    const auto addresses = audit ? std::vector<IpAddress>{ip("10.1.0.3"), ip("fd01::3")} : std::vector<IpAddress>();
+    if (known) must_be_done(kernel_->set_pod(neighbour, {.addresses = addresses, .audit = audit}));
     for (const auto& fields : forgeries) {
       const auto verdict = pod_receives(from_gateway(call, fields), neighbour);
       if (verdict.action == goes_on) {
@@ -312,8 +313,8 @@ TEST_P(FlowHeld, point_15_a_neighbour_cannot_forge_the_gateway) {
   }
   EXPECT_EQ(state_of(call), State::open);
   EXPECT_EQ(flow_of(call)->bytes_received, 0U);
-  // A gateway that is a pod of this node speaks for itself.
-  must_be_done(kernel_->set_pod(neighbour, {.addresses = {gateway_.address}}));
+  // A gateway that is a pod of this node speaks for itself, also by a cluster address: from_pod knows whose it was.
+  must_be_done(kernel_->set_pod(neighbour, {.addresses = {ip("10.1.0.3"), ip("fd01::3")}}));
   const auto verdict = pod_receives(from_gateway(call, answer(call, 0, 10, 500)), neighbour);
   EXPECT_EQ(verdict.action, goes_on);
   EXPECT_EQ(segment_of(verdict.packet).source, call.destination);

@@ -253,6 +253,15 @@ TEST_P(FlowOpening, points_2_and_3_a_syn_with_another_number_ends_the_flow_at_it
   }
 }
 
+TEST_P(FlowOpening, point_7_a_copy_of_the_syn_does_not_raise_what_the_gateway_takes) {
+  const auto call = dial({pod_address_, 4000}, {outside_, 443}, opening(1000, {2, 4, 5, 0xb4}));
+  reaches_pod(call,
+              {.flags = syn | ack, .sequence = gateway_isn, .acknowledgement = call.first, .options = {2, 4, 5, 0x50}});
+  ASSERT_EQ(flow_of(call)->mss, 0x550);
+  EXPECT_EQ(pod_says(call, opening(1000, {2, 4, 5, 0xb4})).action, goes_on);
+  EXPECT_EQ(flow_of(call)->mss, 0x550);
+}
+
 TEST_P(FlowOpening, points_2_and_3_the_syn_after_that_is_another_flow) {
   const auto old = open();
   told();
