@@ -110,85 +110,95 @@ void inherit(const HttpRule& outer, HttpRule& rule) {
   if (rule.mirrors.empty()) rule.mirrors = outer.mirrors;
 }
 
+using ByName = std::map<std::string, const VirtualService*>;
+
+std::string_view fault_of(const VirtualService& delegate, const VirtualService& from) {
+  if (!delegate.hosts.empty()) return "has hosts, so it is no delegate";
+  if (!is_exported_to(delegate.export_to, from.object.namespace_name)) return "is not exported to this namespace";
+  const bool delegates = std::any_of(delegate.http.begin(), delegate.http.end(),
+                                     [](const HttpRule& rule) { return rule.delegate.has_value(); });
+  return delegates ? "delegates itself, and only one step is followed" : "";
+}
+
+// One VirtualService, as its rules are put together.
 class Merger {
  public:
-  explicit Merger(const std::vector<VirtualService>& services) {
-    for (const auto& service : services) by_name_.emplace(service.object.to_string(), &service);
-  }
-
-  void add(const VirtualService& service, MergedServices& merged) const {
-    auto result = service;
-    result.http.clear();
-    std::vector<std::string> names;
-    std::size_t match_count = 0;
-    const auto put = [&](HttpRule rule, std::string name) {
-      if (!rule.name.empty()) name += " " + rule.name;
-      names.push_back(std::move(name));
-      result.http.push_back(std::move(rule));
-    };
+  Merger(const VirtualService& service, const ByName& by_name, std::vector<BrokenDelegate>& broken)
+      : service_(service), by_name_(by_name), broken_(broken) {
     for (std::size_t r = 0; r < service.http.size(); ++r) {
-      const auto& rule = service.http[r];
-      const auto name = fmt::format("http[{}]", r);
-      if (!rule.delegate) {
-        put(rule, name);
-        continue;
-      }
-      const auto delegate_name = rule.delegate->namespace_name + "/" + rule.delegate->name;
-      const auto found = by_name_.find(delegate_name);
-      const bool missing = found == by_name_.end();
-      const auto broken = [&](std::string why) {
-        merged.broken.push_back({service.object, r, *rule.delegate, missing, std::move(why)});
-      };
-      const auto why = missing ? "is not there" : fault_of(*found->second, service);
-      if (!why.empty()) {
-        broken(std::string(why));
-        continue;
-      }
-      const auto& inner = found->second->http;
-      for (std::size_t i = 0; i < inner.size(); ++i) {
-        match_count +=
-            std::max<std::size_t>(rule.matches.size(), 1) * std::max<std::size_t>(inner[i].matches.size(), 1);
-        if (match_count > max_matches) {
-          broken(fmt::format("has matches that multiply with the rule's to more than {}: have fewer of them",
-                             max_matches));
-          break;
-        }
-        auto matches = narrow(rule.matches, inner[i].matches);
-        if (!matches) {
-          broken(
-              fmt::format("has a match in http[{}] that fits into none of the rule's, and that rule is left out", i));
-          continue;
-        }
-        auto taken = inner[i];
-        taken.matches = *std::move(matches);
-        inherit(rule, taken);
-        put(std::move(taken), fmt::format("{} {} http[{}]", name, delegate_name, i));
-      }
+      if (service.http[r].delegate)
+        expand(r);
+      else
+        put(service.http[r], fmt::format("http[{}]", r));
     }
-    merged.services.push_back(std::move(result));
-    merged.rule_names.push_back(std::move(names));
   }
+  std::vector<HttpRule> take_rules() { return std::move(rules_); }
+  std::vector<std::string> take_names() { return std::move(names_); }
 
  private:
-  static std::string_view fault_of(const VirtualService& delegate, const VirtualService& from) {
-    if (!delegate.hosts.empty()) return "has hosts, so it is no delegate";
-    if (!is_exported_to(delegate.export_to, from.object.namespace_name)) return "is not exported to this namespace";
-    const bool delegates = std::any_of(delegate.http.begin(), delegate.http.end(),
-                                       [](const HttpRule& rule) { return rule.delegate.has_value(); });
-    return delegates ? "delegates itself, and only one step is followed" : "";
+  void put(HttpRule rule, std::string name) {
+    if (!rule.name.empty()) name += " " + rule.name;
+    names_.push_back(std::move(name));
+    rules_.push_back(std::move(rule));
   }
 
-  std::map<std::string, const VirtualService*> by_name_;
+  void expand(std::size_t index) {
+    const auto& name = *service_.http[index].delegate;
+    const auto found = by_name_.find(name.namespace_name + "/" + name.name);
+    const bool missing = found == by_name_.end();
+    const auto broken = [&](std::string why) {
+      broken_.push_back({service_.object, index, name, missing, std::move(why)});
+    };
+    if (missing) return broken("is not there");
+    if (const auto fault = fault_of(*found->second, service_); !fault.empty()) return broken(std::string(fault));
+    for (std::size_t inner = 0; inner < found->second->http.size(); ++inner) {
+      if (auto why = add(index, *found->second, inner); !why.empty()) broken(std::move(why));
+    }
+  }
+
+  // A rule of the delegate in the place of the one with `index`; why it is left out, empty: it is not.
+  std::string add(std::size_t index, const VirtualService& delegate, std::size_t inner) {
+    const auto& outer = service_.http[index];
+    auto rule = delegate.http[inner];
+    const auto added = std::max<std::size_t>(outer.matches.size(), 1) * std::max<std::size_t>(rule.matches.size(), 1);
+    if (match_count_ + added > max_matches)
+      return fmt::format("has in http[{}] matches that multiply to over {} with the rule's: have fewer of them", inner,
+                         max_matches);
+    match_count_ += added;
+    auto matches = narrow(outer.matches, rule.matches);
+    if (!matches)
+      return fmt::format("has in http[{}] a match that fits into none of the rule's, and that rule is left out", inner);
+    rule.matches = *std::move(matches);
+    inherit(outer, rule);
+    put(std::move(rule), fmt::format("http[{}] {} http[{}]", index, delegate.object.to_string(), inner));
+    return "";
+  }
+
+  const VirtualService& service_;
+  const ByName& by_name_;
+  std::vector<BrokenDelegate>& broken_;
+  std::vector<HttpRule> rules_;
+  std::vector<std::string> names_;
+  std::size_t match_count_ = 0;
 };
 
 }  // namespace
 
 MergedServices merge_delegates(std::vector<VirtualService> services) {
-  const Merger merger(services);
+  ByName by_name;
+  for (const auto& service : services) by_name.emplace(service.object.to_string(), &service);
   MergedServices merged;
+  std::vector<std::vector<HttpRule>> rules;
   for (const auto& service : services) {
-    if (!service.hosts.empty()) merger.add(service, merged);
+    if (service.hosts.empty()) continue;
+    Merger merger(service, by_name, merged.broken);
+    rules.push_back(merger.take_rules());
+    merged.rule_names.push_back(merger.take_names());
   }
+  // Only now, when nobody looks at the delegates any more.
+  std::erase_if(services, [](const VirtualService& service) { return service.hosts.empty(); });
+  for (std::size_t i = 0; i < services.size(); ++i) services[i].http = std::move(rules[i]);
+  merged.services = std::move(services);
   return merged;
 }
 

@@ -71,10 +71,13 @@ void apply_operations(const HeaderOperations& operations, HeaderFields& fields) 
   }
 }
 
-const std::string* find_set_authority(const HeaderOperations& operations) {
-  const auto found = std::find_if(operations.set.begin(), operations.set.end(),
-                                  [](const auto& one) { return is_authority(one.first); });
-  return found == operations.set.end() ? nullptr : &found->second;
+const std::string* find_authority(const HeaderOperations& operations) {
+  for (const auto* list : {&operations.set, &operations.add}) {
+    for (const auto& [name, value] : *list) {
+      if (is_authority(name)) return &value;
+    }
+  }
+  return nullptr;
 }
 
 HttpActions::HttpActions(const HttpRule& rule) : rule_(&rule) {
@@ -130,10 +133,9 @@ std::optional<std::string> HttpActions::rewrite_target(const HttpRequest& reques
 }
 
 std::string_view HttpActions::rewrite_authority(const HttpRequest& request, const Destination& destination) const {
+  if (const auto* authority = find_authority(destination.headers.request)) return *authority;
   if (rule_->rewrite && !rule_->rewrite->authority.empty()) return rule_->rewrite->authority;
-  for (const auto* operations : {&destination.headers.request, &rule_->headers.request}) {
-    if (const auto* authority = find_set_authority(*operations)) return *authority;
-  }
+  if (const auto* authority = find_authority(rule_->headers.request)) return *authority;
   return request.authority;
 }
 

@@ -34,10 +34,11 @@ struct Fault {
 };
 Fault choose_fault(const HttpFault& fault, std::uint64_t delay_pick, std::uint64_t abort_pick);
 
-// Removes, sets, adds, in this order. Operations on the authority ("host", ":authority") are left out: set_authority().
+// Removes, sets, adds, in this order. Operations on the authority ("host", ":authority") are left out:
+// find_authority().
 void apply_operations(const HeaderOperations& operations, HeaderFields& fields);
-// What is set for "host" or ":authority"; null: nothing.
-const std::string* find_set_authority(const HeaderOperations& operations);
+// What is set, or else added, for "host" or ":authority"; null: nothing.
+const std::string* find_authority(const HeaderOperations& operations);
 
 // The answer's side of CORS (Fetch standard section 3.2) for one request.
 struct CorsAnswer {
@@ -61,8 +62,8 @@ class HttpActions {
   // The target that goes upstream: path with query. nullopt, and the request is to be refused: what was rewritten has
   // not one reading any more (http_path.h), or is longer than 64 KiB.
   std::optional<std::string> rewrite_target(const HttpRequest& request, const HttpMatch* match) const;
-  // The authority that goes upstream: of `rewrite`, else what `headers` set, of the destination before the rule's; else
-  // the request's.
+  // The authority that goes upstream: what the destination's `headers` set, else that of `rewrite`, else what the
+  // rule's `headers` set, else the request's.
   std::string_view rewrite_authority(const HttpRequest& request, const Destination& destination) const;
 
   // Both operations: the destination's, then the rule's.

@@ -1,5 +1,6 @@
 // What an ingress listens on and what it does with each request, by Gateways and VirtualServices. Immutable, shared by
-// all threads; asked without an allocation. Views and pointers that it gives away live as long as it.
+// all threads. Asking allocates nothing, unless a rule looks at a header that came in several lines. Views and pointers
+// that it gives away live as long as it.
 #pragma once
 
 #include <cstdint>
@@ -21,7 +22,7 @@ namespace sluice {
 struct IngressServer {
   // What becomes of the bytes of a connection, once its TLS has ended where `server->tls` ends here.
   enum class Content : std::uint8_t {
-    http,         // find(request)
+    http,         // route()
     tcp,          // route_connection(): relayed
     passthrough,  // route_connection() by SNI: relayed with its TLS
   };

@@ -139,7 +139,7 @@ struct HttpMatch {
 };
 
 // Headers.HeaderOperations: fields that are removed, then set (all others of the name go), then added. Names are in
-// lower case; what is set for "host" or ":authority" becomes the request's authority.
+// lower case; what is set or added for "host" or ":authority" becomes the request's authority.
 struct HeaderOperations {
   std::vector<std::pair<std::string, std::string>> set;
   std::vector<std::pair<std::string, std::string>> add;

@@ -18,6 +18,8 @@ VirtualService read_virtual_service(yaml::Reader spec, ObjectName object, Findin
 void read_http_rules(yaml::Reader& spec, VirtualService& service, Findings& findings);
 // What a rule does besides routing.
 void read_http_actions(yaml::Reader& reader, const std::string& own_namespace, HttpRule& rule, Findings& findings);
+std::optional<CorsPolicy> read_cors(yaml::Reader reader);
+std::optional<HttpRetries> read_retries(yaml::Reader reader, Findings& findings);
 // "headers" of a rule or of its destination.
 HttpHeaders read_headers(yaml::Reader& outer, Findings& findings);
 

@@ -1,6 +1,5 @@
 // What http rules do besides routing.
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 
 #include "policy/http_match.h"
@@ -13,16 +12,11 @@ namespace {
 
 constexpr std::size_t max_mirrors = 16;
 constexpr std::size_t max_substitution_bytes = 1024;
-constexpr std::uint64_t max_attempts = 100;
 constexpr std::size_t max_body_bytes = std::size_t{1024} * 1024;
 
 constexpr std::pair<std::string_view, HttpRedirect::DerivedPort> derived_ports[] = {
     {"FROM_PROTOCOL_DEFAULT", HttpRedirect::DerivedPort::from_protocol_default},
     {"FROM_REQUEST_PORT", HttpRedirect::DerivedPort::from_request_port}};
-
-// UNSPECIFIED is FORWARD.
-constexpr std::pair<std::string_view, bool> preflights[] = {
-    {"UNSPECIFIED", true}, {"FORWARD", true}, {"IGNORE", false}};
 
 // The codes of gRPC by their number.
 constexpr std::string_view grpc_statuses[] = {
@@ -31,46 +25,18 @@ constexpr std::string_view grpc_statuses[] = {
     "ABORTED",   "OUT_OF_RANGE",   "UNIMPLEMENTED",     "INTERNAL",           "UNAVAILABLE",
     "DATA_LOSS", "UNAUTHENTICATED"};
 
-constexpr std::pair<std::string_view, std::uint32_t> conditions[] = {
-    {"5xx", HttpRetries::server_error},
-    {"gateway-error", HttpRetries::gateway_error},
-    {"reset", HttpRetries::reset},
-    {"reset-before-request", HttpRetries::reset_before_request},
-    {"connect-failure", HttpRetries::connect_failure},
-    {"refused-stream", HttpRetries::refused_stream},
-    {"retriable-4xx", HttpRetries::retriable_4xx},
-    {"cancelled", HttpRetries::grpc_cancelled},
-    {"deadline-exceeded", HttpRetries::grpc_deadline_exceeded},
-    {"internal", HttpRetries::grpc_internal},
-    {"resource-exhausted", HttpRetries::grpc_resource_exhausted},
-    {"unavailable", HttpRetries::grpc_unavailable}};
-
-// RFC 9110 section 5.6.2
-bool is_token(std::string_view text) {
-  constexpr std::string_view marks = "!#$%&'*+-.^_`|~";
-  return !text.empty() && std::all_of(text.begin(), text.end(), [&](char c) {
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || marks.find(c) != marks.npos;
-  });
-}
-
-// RFC 9110 section 5.5
-bool is_field_value(std::string_view text) {
-  const bool trimmed =
-      text.empty() || (text.front() != ' ' && text.front() != '\t' && text.back() != ' ' && text.back() != '\t');
-  return trimmed && std::all_of(text.begin(), text.end(), [](char c) {
-           return c == '\t' || (static_cast<unsigned char>(c) >= 0x20 && c != 0x7f);
-         });
-}
-
 // Could it stand in a request line? Letters of other scripts have to be encoded.
 bool is_uri_text(std::string_view text) {
   return std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c < 0x7f && c != '\\' && c != '#'; });
 }
 
 // A text that becomes part of a request line or a Location.
+void check_uri(yaml::Reader& reader, std::string_view key, const std::string& uri) {
+  if (!is_uri_text(uri)) reader.fault(key, "has characters that have to be percent-encoded: " + yaml::quote(uri));
+}
 void read_uri(yaml::Reader& reader, std::string_view key, std::string& uri) {
   reader.read(key, uri);
-  if (!is_uri_text(uri)) reader.fault(key, "has characters that have to be percent-encoded: " + yaml::quote(uri));
+  check_uri(reader, key, uri);
 }
 
 void read_authority(yaml::Reader& reader, std::string& authority) {
@@ -82,7 +48,11 @@ void read_authority(yaml::Reader& reader, std::string& authority) {
 std::optional<HttpRedirect> read_redirect(yaml::Reader reader) {
   if (!reader.present()) return std::nullopt;
   HttpRedirect redirect;
-  read_uri(reader, "uri", redirect.uri);
+  reader.read("uri", redirect.uri);
+  // A fragment is for the client alone.
+  auto without_fragment = redirect.uri;
+  if (const auto hash = without_fragment.find('#'); hash != without_fragment.npos) without_fragment.erase(hash, 1);
+  check_uri(reader, "uri", without_fragment);
   read_uri(reader, "prefixRewrite", redirect.prefix_rewrite);
   read_authority(reader, redirect.authority);
   reader.read("scheme", redirect.scheme);
@@ -93,6 +63,9 @@ std::optional<HttpRedirect> read_redirect(yaml::Reader reader) {
   reader.read("redirectCode", redirect.code, 300, 399);
   if (!redirect.uri.empty() && !redirect.prefix_rewrite.empty())
     reader.fault("prefixRewrite", "excludes uri: keep one of them");
+  const bool changes = !redirect.uri.empty() || !redirect.prefix_rewrite.empty() || !redirect.authority.empty() ||
+                       !redirect.scheme.empty() || reader.find("port") || reader.find("derivePort");
+  if (!changes) reader.fault("uri", "one of uri, prefixRewrite, authority, scheme and port is required");
   if (redirect.port != 0 && reader.find("derivePort")) reader.fault("derivePort", "excludes port: keep one of them");
   reader.finish();
   return redirect;
@@ -267,124 +240,7 @@ std::vector<HttpMirror> read_mirrors(yaml::Reader& rule, const std::string& own_
   return mirrors;
 }
 
-// Names of methods or fields, "*" among them.
-std::vector<std::string> read_tokens(yaml::Reader& reader, std::string_view key) {
-  std::vector<std::string> tokens;
-  for (const auto& item : reader.list(key, max_list_items)) {
-    auto text = item.text();
-    if (!text) continue;
-    if (!is_token(*text)) item.fault("expected a name without spaces, found " + item.shown());
-    tokens.push_back(*std::move(text));
-  }
-  return tokens;
-}
-
-std::optional<CorsPolicy> read_cors(yaml::Reader reader) {
-  if (!reader.present()) return std::nullopt;
-  CorsPolicy cors;
-  for (auto& origin : read_texts(reader, "allowOrigin"))
-    cors.allow_origins.push_back({StringMatch::Kind::exact, std::move(origin)});
-  for (const auto& item : reader.list("allowOrigins", max_list_items)) {
-    if (auto match = read_string_match(item, false)) cors.allow_origins.push_back(*std::move(match));
-  }
-  cors.allow_methods = read_tokens(reader, "allowMethods");
-  cors.allow_headers = read_tokens(reader, "allowHeaders");
-  cors.expose_headers = read_tokens(reader, "exposeHeaders");
-  if (const auto age = read_duration_ms(reader, "maxAge")) cors.max_age_s = *age / 1000;
-  reader.read("allowCredentials", cors.allow_credentials);
-  reader.read<bool>("unmatchedPreflights", cors.forward_unmatched_preflights, preflights);
-  reader.finish();
-  return cors;
-}
-
-void read_conditions(const yaml::Value& value, HttpRetries& retries) {
-  const auto text = value.text();
-  if (!text || text->empty()) return;
-  retries.on = 0;
-  auto rest = std::string_view(*text);
-  while (!rest.empty()) {
-    const auto end = std::min(rest.find(','), rest.size());
-    auto name = rest.substr(0, end);
-    rest.remove_prefix(std::min(end + 1, rest.size()));
-    while (name.starts_with(' ')) name.remove_prefix(1);
-    while (name.ends_with(' ')) name.remove_suffix(1);
-    const auto known = std::find_if(std::begin(conditions), std::end(conditions),
-                                    [&](const auto& condition) { return condition.first == name; });
-    std::uint16_t status = 0;
-    const auto [last, error] = std::from_chars(name.data(), name.data() + name.size(), status);
-    if (known != std::end(conditions))
-      retries.on |= known->second;
-    else if (error == std::errc{} && last == name.data() + name.size() && status >= 100 && status <= 599)
-      retries.on_statuses.push_back(status);
-    else if (name != "retriable-status-codes")  // the numbers say it all
-      value.fault(fmt::format("{} is no condition that a request is tried again on", yaml::quote(std::string(name))));
-  }
-}
-
-std::optional<HttpRetries> read_retries(yaml::Reader reader) {
-  if (!reader.present()) return std::nullopt;
-  HttpRetries retries;
-  reader.read("attempts", retries.attempts, 0, max_attempts);
-  retries.per_try_timeout_ms = read_duration_ms(reader, "perTryTimeout").value_or(0);
-  if (const auto value = reader.find("retryOn")) read_conditions(*value, retries);
-  retries.backoff_ms = read_duration_ms(reader, "backoff").value_or(retries.backoff_ms);
-  reader.read("retryRemoteLocalities", retries.remote_localities);
-  bool unused = false;  // another endpoint is tried anyway
-  reader.read("retryIgnorePreviousHosts", unused);
-  reader.finish();
-  return retries;
-}
-
-// What decides where a message ends, or is between two hops, is nobody's to alter.
-bool is_framing(std::string_view name) {
-  constexpr std::string_view names[] = {"connection", "content-length", "keep-alive",        "proxy-connection",
-                                        "te",         "trailer",        "transfer-encoding", "upgrade"};
-  return std::find(std::begin(names), std::end(names), name) != std::end(names);
-}
-
-std::string read_field_name(const yaml::Value& at, std::string_view text, bool may_be_authority) {
-  auto name = normalise_name(text);
-  const bool authority = name == ":authority" || name == "host";
-  if (!is_token(name) && name != ":authority") at.fault("is no name of a header: " + yaml::quote(name));
-  if (authority && !may_be_authority) at.fault("the authority can be set only");
-  if (is_framing(name)) at.fault(fmt::format("{} belongs to the connection and is not altered: remove it", name));
-  return name;
-}
-
-std::vector<std::pair<std::string, std::string>> read_fields(yaml::Reader reader, bool may_be_authority,
-                                                             Findings& findings) {
-  std::vector<std::pair<std::string, std::string>> fields;
-  for (const auto& entry : reader.entries()) {
-    auto text = entry.text();
-    if (!text) continue;
-    if (!is_field_value(*text)) entry.fault("is no value of a header: " + entry.shown());
-    if (text->find('%') != text->npos)
-      findings.warn("SLU0003", entry, "what is between % characters is not replaced: it is sent as written");
-    fields.emplace_back(read_field_name(entry, entry.node().key, may_be_authority), *std::move(text));
-  }
-  return fields;
-}
-
-HeaderOperations read_operations(yaml::Reader reader, bool of_request, Findings& findings) {
-  HeaderOperations operations;
-  operations.set = read_fields(reader.section("set"), of_request, findings);
-  operations.add = read_fields(reader.section("add"), false, findings);
-  for (const auto& item : reader.list("remove", max_list_items)) {
-    if (const auto text = item.text()) operations.remove.push_back(read_field_name(item, *text, false));
-  }
-  reader.finish();
-  return operations;
-}
-
 }  // namespace
-
-HttpHeaders read_headers(yaml::Reader& outer, Findings& findings) {
-  auto reader = outer.section("headers");
-  HttpHeaders headers{read_operations(reader.section("request"), true, findings),
-                      read_operations(reader.section("response"), false, findings)};
-  reader.finish();
-  return headers;
-}
 
 void read_http_actions(yaml::Reader& reader, const std::string& own_namespace, HttpRule& rule, Findings& findings) {
   rule.redirect = read_redirect(reader.section("redirect"));
@@ -396,7 +252,7 @@ void read_http_actions(yaml::Reader& reader, const std::string& own_namespace, H
   rule.cors = read_cors(reader.section("corsPolicy"));
   rule.headers = read_headers(reader, findings);
   rule.timeout_ms = read_duration_ms(reader, "timeout");
-  rule.retries = read_retries(reader.section("retries"));
+  rule.retries = read_retries(reader.section("retries"), findings);
 }
 
 }  // namespace sluice::resources

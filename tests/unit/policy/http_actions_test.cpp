@@ -130,17 +130,19 @@ TEST(Rewrite, a_path_that_became_ambiguous_is_refused) {
   EXPECT_EQ(actions.rewrite_target(request_for("x", "/ab"), &match), "/.b?q=1");
 }
 
-TEST(Rewrite, the_authority_is_the_rewrites_then_the_destinations_then_the_rules_then_the_requests) {
+TEST(Rewrite, the_authority_is_the_destinations_then_the_rewrites_then_the_rules_then_the_requests) {
   HttpRule rule;
   Destination destination;
   const auto authority = [&] { return std::string(HttpActions(rule).rewrite_authority(request_for(), destination)); };
   EXPECT_EQ(authority(), "shop.example.com");
+  rule.headers.request.add = {{"host", "added"}};
+  EXPECT_EQ(authority(), "added");
   rule.headers.request.set = {{"host", "of-the-rule"}};
   EXPECT_EQ(authority(), "of-the-rule");
-  destination.headers.request.set = {{":authority", "of-the-destination"}};
-  EXPECT_EQ(authority(), "of-the-destination");
   rule.rewrite = HttpRewrite{.authority = "of-the-rewrite"};
   EXPECT_EQ(authority(), "of-the-rewrite");
+  destination.headers.request.set = {{":authority", "of-the-destination"}};
+  EXPECT_EQ(authority(), "of-the-destination");
 }
 
 TEST(Headers, are_removed_then_set_then_added) {
