@@ -84,11 +84,9 @@ SLUICE_INLINE void follow_back(const struct sluice_back* back, struct sluice_tup
 }
 
 SLUICE_INLINE bool owns_source(const struct sluice_pod* pod, const struct sluice_packet* packet) {
-  const __u64* source = (const __u64*)packet->source.bytes;
 #pragma unroll
   for (__u32 index = 0; index < SLUICE_POD_ADDRESSES; index++) {
-    const __u64* address = (const __u64*)pod->addresses[index].bytes;
-    if (index < pod->address_count && address[0] == source[0] && address[1] == source[1]) return true;
+    if (index < pod->address_count && sluice_same_address(&pod->addresses[index], &packet->source)) return true;
   }
   return false;
 }

@@ -20,6 +20,12 @@ SLUICE_INLINE bool sluice_before(__u32 a, __u32 b) {
   return (__s32)(a - b) < 0;
 }
 
+SLUICE_INLINE bool sluice_same_address(const struct sluice_address* a, const struct sluice_address* b) {
+  const __u64* left = (const __u64*)a->bytes;
+  const __u64* right = (const __u64*)b->bytes;
+  return left[0] == right[0] && left[1] == right[1];
+}
+
 /* Of who does not say (RFC 9293 section 3.7.1). */
 SLUICE_INLINE __u16 sluice_default_mss(bool is_v6) {
   return is_v6 ? 1220 : 536;

@@ -86,6 +86,7 @@ SLUICE_INLINE bool checks_source(const struct sluice_pod* pod) {
 SLUICE_INLINE bool is_forged(const struct __sk_buff* skb, const struct sluice_packet* packet) {
   const __u32 from = skb->ingress_ifindex;
   if (from == 0) return false;
+  if (from == skb->ifindex) return true; /* from_pod's own answer to the pod, which is no flow's */
   const struct sluice_pod* pod = bpf_map_lookup_elem(&pods, &from);
   return pod ? !checks_source(pod) && !owns_source(pod, packet) : bpf_map_lookup_elem(&links, &from) == 0;
 }

@@ -70,9 +70,8 @@ SLUICE_INLINE int retire_tuple(const struct sluice_tuple* tuple, __u32 ifindex) 
 SLUICE_INLINE __u32 find_address(const struct sluice_gateway* gateway, const struct sluice_flow* flow) {
   for (__u32 index = 0; index < SLUICE_GATEWAY_ADDRESSES; index++) {
     if (index >= gateway->count) break;
-    const __u64* a = (const __u64*)gateway->addresses[index].bytes;
-    const __u64* b = (const __u64*)flow->gateway.bytes;
-    if (a[0] == b[0] && a[1] == b[1] && gateway->ports[index] == flow->gateway_port) return index;
+    if (sluice_same_address(&gateway->addresses[index], &flow->gateway) && gateway->ports[index] == flow->gateway_port)
+      return index;
   }
   return gateway->count;
 }
@@ -123,16 +122,15 @@ __noinline int reopen(struct sluice_flow* flow, const struct sluice_tuple* tuple
   if (sluice_state_of(state) != SLUICE_FLOW_OPENING || is_in_use(flow)) return 0;
   if (__sync_fetch_and_or(&flow->flags, SLUICE_FLOW_REOPENING) & SLUICE_FLOW_REOPENING) return -1;
   remove_back(flow, tuple, id);
-  /* Without a way back the next SYN looks for one again. */
-  const bool found = choose_address(flow) == 0 && claim_port(flow, tuple) == 0;
-  __sync_fetch_and_and(&flow->flags, found ? ~(SLUICE_FLOW_REFUSED | SLUICE_FLOW_REOPENING) : ~SLUICE_FLOW_REOPENING);
-  if (!found) {
-    __sync_fetch_and_or(&flow->flags, SLUICE_FLOW_REFUSED);
-  } else if (!is_still(flow, id)) {
-    remove_back(flow, tuple, id); /* it was retired meanwhile, with the way that it had before */
+  if (choose_address(flow) || claim_port(flow, tuple)) {
+    __sync_fetch_and_or(&flow->flags, SLUICE_FLOW_REFUSED); /* no way back: the next SYN looks for one again */
+    __sync_fetch_and_and(&flow->flags, ~SLUICE_FLOW_REOPENING);
     return -1;
   }
-  return found ? 0 : -1;
+  __sync_fetch_and_and(&flow->flags, ~(SLUICE_FLOW_REFUSED | SLUICE_FLOW_REOPENING));
+  if (is_still(flow, id)) return 0;
+  remove_back(flow, tuple, id); /* it was retired meanwhile, with the way that it had before */
+  return -1;
 }
 
 SLUICE_INLINE __u64 next_flow_id(void) {

@@ -54,9 +54,7 @@ SLUICE_INLINE void drop_promise(__u64 id, __u32 header) {
 
 /* The entry may have become another flow's since its key was found. */
 SLUICE_INLINE bool is_from_gateway(const struct sluice_flow* flow, const struct sluice_packet* packet) {
-  const __u64* a = (const __u64*)flow->gateway.bytes;
-  const __u64* b = (const __u64*)packet->source.bytes;
-  return a[0] == b[0] && a[1] == b[1] && flow->gateway_port == packet->source_port &&
+  return sluice_same_address(&flow->gateway, &packet->source) && flow->gateway_port == packet->source_port &&
          flow->source_port == packet->destination_port;
 }
 

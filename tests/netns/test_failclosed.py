@@ -272,6 +272,13 @@ def test_a_changed_a_cut_and_a_missing_line_are_found(lab):
         assert (result.returncode == 0) == (name == "as it is"), f"{name}: {result}"
 
 
+def closed(lab):
+    try:
+        return sum(r["event"] == "close" for r in lab.agent.audit.records())
+    except FileNotFoundError:
+        return None  # rotated while it was read
+
+
 def test_rotated_files_verify_as_one_chain(lab):
     before = lab.agent.settings["audit"]
     lab.agent.audit.path = lab.agent.directory / "rotating.jsonl"
@@ -287,6 +294,7 @@ def test_rotated_files_verify_as_one_chain(lab):
             lab.pod("a").tls(WEB, SEED_HOST).sock.close()
         rotated = lab.agent.audit.path.with_name("rotating.jsonl.2")
         wait_for("the log to rotate twice", rotated.exists)
+        wait_for("the last record of each call", lambda: closed(lab) == 30)
         lab.agent.send_signal(signal.SIGHUP)
         wait_for("SIGHUP to rotate", lambda: lab.agent.audit.path.stat().st_size < 2000)
         lab.agent.kill()

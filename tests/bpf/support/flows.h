@@ -140,13 +140,18 @@ class Flows : public Gate, public ::testing::WithParamInterface<bool> {
   void gateway_is_not_heard(const Call& call, const TcpFields& fields) {
     EXPECT_EQ(gateway_says(call, fields).action, is_dropped);
   }
-  void is_reset(const Call& call, const TcpFields& fields) {
+  // The program's own answer to the pod.
+  Segment is_answered(const Call& call, const TcpFields& fields) {
     const auto verdict = pod_says(call, fields);
     EXPECT_EQ(verdict.action, is_sent_back);
     const auto segment = segment_of(verdict.packet);
     EXPECT_TRUE(segment.sound);
     EXPECT_EQ(segment.source, call.destination);
     EXPECT_EQ(segment.destination, call.pod);
+    return segment;
+  }
+  void is_reset(const Call& call, const TcpFields& fields) {
+    const auto segment = is_answered(call, fields);
     EXPECT_EQ(segment.flags, rst);
     EXPECT_EQ(segment.sequence, fields.acknowledgement);
   }
