@@ -4,6 +4,7 @@
 #include <array>
 
 #include "base/ip.h"
+#include "base/sha256.h"
 #include "tls/digest.h"
 
 namespace sluice::tls {

@@ -5,6 +5,7 @@
 
 #include <filesystem>
 
+#include "base/sha256.h"
 #include "scene.h"
 #include "tls/digest.h"
 #include "tls/loaded.h"
