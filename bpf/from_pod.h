@@ -137,8 +137,9 @@ __noinline int flow_from_pod(struct __sk_buff* skb, const struct sluice_packet* 
 /* A SYN of a pod that has forgotten the flow ends it: the gateway gets a RST in its place, and the pod's next SYN, a
  * second later, begins another one. */
 SLUICE_INLINE int replace_flow(struct __sk_buff* skb, struct sluice_packet* packet, const struct sluice_tuple* tuple,
-                               struct sluice_flow* flow, __u64 state) {
-  if (sluice_state_of(state) == SLUICE_FLOW_JUDGING) return TC_ACT_SHOT;
+                               struct sluice_flow* flow) {
+  const __u64 state = *(volatile __u64*)&flow->state;
+  if (!is_connected(sluice_state_of(state)) || sluice_state_of(state) == SLUICE_FLOW_JUDGING) return TC_ACT_SHOT;
   __sync_fetch_and_or(&flow->flags, SLUICE_FLOW_RESET_AGAIN);
   if (end_flow(flow, state, tuple, SLUICE_END_REPLACED)) return TC_ACT_SHOT;
   if ((packet->segment.payload != 0 && cut_syn_payload(skb, packet)) || turn_into_reset(skb, packet)) {
@@ -146,6 +147,23 @@ SLUICE_INLINE int replace_flow(struct __sk_buff* skb, struct sluice_packet* pack
   }
   return pass_to_gateway(skb, packet, flow, sluice_id_of(state),
                          flow->pod_acked + sluice_shift_of(flow, sluice_state_of(state)));
+}
+
+/* A SYN that begins no flow, where one was: the port's calls went through the gate before. False: that one goes first,
+ * and `action` is what becomes of the SYN. */
+SLUICE_INLINE bool leave_flow(struct __sk_buff* skb, struct sluice_packet* packet, const struct sluice_tuple* tuple,
+                              int* action) {
+  struct sluice_flow* flow = bpf_map_lookup_elem(&flows, tuple);
+  if (!flow || flow->ifindex != skb->ifindex) return true;
+  *action = TC_ACT_SHOT;
+  if (is_connected(sluice_state_of(*(volatile __u64*)&flow->state))) {
+    const bool again = flow->pod_isn == packet->segment.sequence; /* a late copy */
+    if (!again) *action = replace_flow(skb, packet, tuple, flow);
+    return false;
+  }
+  if (retire(flow, tuple)) return false;
+  bpf_map_delete_elem(&flows, tuple);
+  return true;
 }
 
 /* A SYN that the gate takes. */
@@ -158,7 +176,7 @@ __noinline int begin_flow(struct __sk_buff* skb, struct sluice_packet* packet, c
   const bool again = flow && flow->ifindex == skb->ifindex && flow->pod_isn == packet->segment.sequence;
   /* A late copy: what goes on, or is over, is not begun anew by it. */
   if (again && !is_undecided(sluice_state_of(state))) return TC_ACT_SHOT;
-  if (!again && is_connected(sluice_state_of(state))) return replace_flow(skb, packet, tuple, flow, state);
+  if (!again && is_connected(sluice_state_of(state))) return replace_flow(skb, packet, tuple, flow);
   if (again) {
     if (reopen(flow, tuple)) return TC_ACT_SHOT;
   } else {

@@ -49,19 +49,19 @@ int from_pod(struct __sk_buff* skb) {
     }
     report(skb, ifindex, &packet, decision.reason, 0);
   }
+  int action = TC_ACT_SHOT;
   switch (decision.action) {
     case SLUICE_PASS:
       return tcx_next;
     case SLUICE_PASS_OUT:
-      if (packet.tcp_syn && retire_tuple(&tuple, ifindex)) return TC_ACT_SHOT;
+      if (packet.tcp_syn && !leave_flow(skb, &packet, &tuple, &action)) return action;
       skb->mark |= SLUICE_MARK_PASSED;
       return tcx_next;
     case SLUICE_GATE:
       return begin_flow(skb, &packet, &tuple, &port);
     case SLUICE_RELAY:
       if (packet.tcp_syn) {
-        /* The port's calls went through the gate before. */
-        if (retire_tuple(&tuple, ifindex)) return TC_ACT_SHOT;
+        if (!leave_flow(skb, &packet, &tuple, &action)) return action;
         note_connection(skb, &packet);
       }
       skb->mark |= SLUICE_MARK_RELAY;

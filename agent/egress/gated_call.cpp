@@ -431,7 +431,9 @@ void GatedCall::refuse_gateway(std::string_view detail) {
 void GatedCall::end(const kernel::Flow& flow, const std::optional<kernel::Owner>& owner) {
   phase_ = Phase::done;
   if (!owner_) owner_ = owner;
-  if (promised_) desk_.flows.drop_promise(flow.key.id, header_bytes(flow));
+  // The kernel forgets it itself when the gateway has everything; the header alone is no number of the pod's.
+  const bool forgotten = flow.was_allowed && wire::sequence_before(flow.approved, flow.pod_acked);
+  if (promised_ && !forgotten) desk_.flows.drop_promise(flow.key.id, header_bytes(flow));
   if (opened_) {
     auto record = close_record(desk_, flow, host_, close_reason(flow.end));
     record.id = record_.id;

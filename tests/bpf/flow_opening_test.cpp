@@ -346,12 +346,26 @@ TEST_P(FlowOpening, of_a_flow_that_was_denied_and_not_recorded_yet_the_totals_ar
   EXPECT_THAT(kernel_->flows().replaced(), IsEmpty());
 }
 
-TEST_P(FlowOpening, a_port_that_was_gated_and_is_relayed_now_leaves_no_flow_behind) {
-  const auto old = open();
+TEST_P(FlowOpening, where_a_port_is_relayed_now_a_forgotten_flow_ends_at_its_gateway_first) {
+  const auto old = open(500, 28, 40000);
   must_be_done(kernel_->set_ports({any_address(443)}));
-  const auto verdict = pod_sends(tcp_frame(old.pod, old.destination, opening(90000)));
-  EXPECT_EQ(verdict.action, goes_on);
-  EXPECT_EQ(verdict.mark, static_cast<std::uint32_t>(SLUICE_MARK_RELAY));
+  const auto again = tcp_frame(old.pod, old.destination, opening(old.first - 1));
+  EXPECT_EQ(pod_sends(again).action, is_dropped) << "a late copy of its SYN";
+  EXPECT_EQ(flow_of(old)->state, State::open);
+
+  const auto first = tcp_frame(old.pod, old.destination, opening(90000));
+  const auto reset = pod_sends(first);
+  EXPECT_EQ(reset.action, goes_on);
+  EXPECT_NE(reset.mark, static_cast<std::uint32_t>(SLUICE_MARK_RELAY));
+  const auto segment = segment_of(reset.packet);
+  EXPECT_EQ(segment.destination, old.gateway);
+  EXPECT_EQ(segment.flags, rst);
+  EXPECT_EQ(segment.sequence, old.first + 528);
+  EXPECT_EQ(flow_of(old)->state, State::ended);
+
+  const auto second = pod_sends(first);
+  EXPECT_EQ(second.action, goes_on);
+  EXPECT_EQ(second.mark, static_cast<std::uint32_t>(SLUICE_MARK_RELAY));
   EXPECT_THAT(kernel_->flows().all(), IsEmpty());
   EXPECT_THAT(backs(), IsEmpty());
   EXPECT_THAT(kernel_->flows().replaced(), SizeIs(1));
