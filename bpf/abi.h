@@ -11,7 +11,7 @@
 #endif
 
 /* Goes up with every change of a map's key, value or meaning. Pinned in the config map. */
-#define SLUICE_ABI_VERSION 4
+#define SLUICE_ABI_VERSION 5
 
 /* Packet marks: two bits that kube-proxy (0xc000), Cilium (0x0f00), the AWS CNI (0x80), Tailscale (0xff0000) and
  * Calico's default (0xffff0000) leave alone. A pod cannot set them: its veth scrubs marks, and from_pod clears them. */
@@ -154,8 +154,9 @@ struct sluice_config {
   __u32 flows_per_pod;
   __u32 flows_per_second;
   __u32 flows_per_second_per_pod;
+  __u64 audit_prefix; /* of the ids of flows' records: chosen once, with the maps */
 };
-SLUICE_ASSERT_SIZE(struct sluice_config, 32);
+SLUICE_ASSERT_SIZE(struct sluice_config, 40);
 
 /* conns (which socket sent the SYN), inbounds (what was opened from outside) and flows (what goes through the gate), as
  * the pod sends. */
@@ -225,7 +226,7 @@ enum { SLUICE_SNIFFED_TLS = 1 };
 struct sluice_flow {
   __u64 state; /* id << 8 | SLUICE_FLOW_*: changed by compare-and-swap alone, so nothing meets another flow's entry */
   __u64 cookie;
-  __u64 audit[2]; /* the id of its records */
+  __u64 audit[2]; /* the id of its records: the prefix, and its own */
   __u64 host;     /* number in hosts; 0: none */
   __u64 began_ns;
   __u64 seen_ns; /* some packet, to about a second */
@@ -314,12 +315,11 @@ SLUICE_ASSERT_SIZE(struct sluice_scratch, 328);
 
 /* promises: what the agent was about to send for a flow, from before the first of it until the gateway has all. */
 struct sluice_promise {
-  __u64 audit[2]; /* the id under which that was recorded, if it was */
-  __u32 header;   /* bytes, in pieces */
+  __u32 header; /* bytes, in pieces */
   __u32 approved;
   __u8 digest[32]; /* SHA-256 of the approved bytes */
 };
-SLUICE_ASSERT_SIZE(struct sluice_promise, 56);
+SLUICE_ASSERT_SIZE(struct sluice_promise, 40);
 
 /* pieces: of the promised headers, by SLUICE_PIECE_KEY. Small ones: the kernel is slow with large entries. */
 enum { SLUICE_PIECE_BYTES = 192, SLUICE_MAX_PIECES_OF_ONE = 14 };
@@ -354,7 +354,6 @@ SLUICE_ASSERT_SIZE(struct sluice_upcall, 240);
 struct sluice_verdict {
   __u64 flow_id;
   struct sluice_tuple tuple;
-  __u64 audit[2];
   __u64 host;
   __u32 approved;
   __u16 header;
@@ -364,7 +363,7 @@ struct sluice_verdict {
   __u8 result; /* out: SLUICE_JUDGED_* */
   __u8 zero[6];
 };
-SLUICE_ASSERT_SIZE(struct sluice_verdict, 88);
+SLUICE_ASSERT_SIZE(struct sluice_verdict, 72);
 enum { SLUICE_JUDGED_DONE = 1, SLUICE_JUDGED_NO_FLOW, SLUICE_JUDGED_TOO_LATE };
 
 /* Arguments of the programs that the agent runs itself. */

@@ -11,8 +11,6 @@ SLUICE_INLINE int settle(struct sluice_flow* flow, __u64 id, __u32 after) {
 }
 
 SLUICE_INLINE void name_flow(struct sluice_flow* flow, const struct sluice_verdict* verdict) {
-  flow->audit[0] = verdict->audit[0];
-  flow->audit[1] = verdict->audit[1];
   flow->host = verdict->host;
   flow->sniffed = verdict->sniffed;
   const __u64 cookie = flow->cookie;

@@ -181,7 +181,9 @@ __noinline int open_flow(struct __sk_buff* skb, const struct sluice_packet* pack
   if (!scratch || !config || !packet || !tuple || !port) return -1;
   struct sluice_flow* flow = &scratch->end.flow;
   __builtin_memset(flow, 0, sizeof *flow);
-  flow->state = sluice_make_state(next_flow_id(), SLUICE_FLOW_OPENING);
+  flow->audit[0] = config->audit_prefix;
+  flow->audit[1] = next_flow_id();
+  flow->state = sluice_make_state(flow->audit[1], SLUICE_FLOW_OPENING);
   flow->cookie = bpf_get_socket_cookie(skb);
   flow->began_ns = bpf_ktime_get_ns();
   flow->seen_ns = flow->began_ns;

@@ -87,8 +87,8 @@ GatedCall::GatedCall(GateDesk& desk, const kernel::Flow& flow, bool first)
   record_.source = flow.key.source;
   record_.destination = flow.key.destination;
   record_.gateway = flow.gateway.to_string();
+  record_.id = format_audit_id(flow.audit);
   if (!first) take_over();
-  if (record_.id.empty()) record_.id = desk_.node.recorder.next_id();
 }
 
 // A predecessor was about to allow it, and ended: before the record, before the verdict, or before the gateway had
@@ -99,15 +99,13 @@ void GatedCall::take_over() {
   if (flow_.state == kernel::FlowState::allowed) {
     opened_ = true;
     phase_ = Phase::sending;
-    record_.id = format_audit_id(flow_.audit);
     host_ = desk_.flows.host(flow_.host);
     if (promise_ && promise_->approved == flow_.pod_first) send_header_again();
     return;
   }
-  if (promise_ && desk_.past.opened(promise_->audit)) {
+  if (desk_.past.opened(flow_.audit)) {
     opened_ = true;
     desk_.node.recorder.found_open(1);
-    record_.id = format_audit_id(promise_->audit);
   }
   if (promise_) promised_header_ = promise_->header.size();
   promise_.reset();
@@ -264,12 +262,10 @@ std::optional<Refusal> GatedCall::allow(Sniffed sniffed) {
   sniffed_ = sniffed;
   phase_ = Phase::judged;
   promised_ = true;
-  const auto audit = parse_audit_id(record_.id);
-  kernel::Verdict verdict{kernel::Verdict::Kind::allow, flow_.key, audit, *host, static_cast<std::uint8_t>(sniffed)};
+  kernel::Verdict verdict{kernel::Verdict::Kind::allow, flow_.key, *host, static_cast<std::uint8_t>(sniffed)};
   verdict.approved = stream_.end();
   verdict.header = static_cast<std::uint16_t>(header_.size());
-  kernel::Promise promise{flow_.key.id, audit, header_, verdict.approved,
-                          tls::sha256(stream_.bytes().first(approved_))};
+  kernel::Promise promise{flow_.key.id, header_, verdict.approved, tls::sha256(stream_.bytes().first(approved_))};
   if (opened_) {
     desk_.turn.allow(*this, std::move(promise), std::nullopt, verdict);
     return std::nullopt;
@@ -286,13 +282,12 @@ void GatedCall::deny(Sniffed sniffed, Refusal refusal) {
   sniffed_ = sniffed;
   refusal_ = std::move(refusal);
   phase_ = Phase::judged;
-  kernel::Verdict verdict{kernel::Verdict::Kind::deny, flow_.key, parse_audit_id(record_.id)};
+  kernel::Verdict verdict{kernel::Verdict::Kind::deny, flow_.key};
   verdict.note = static_cast<std::uint8_t>(sniffed);
   verdict.why = static_cast<std::uint8_t>(refusal_->reason);
   if (!opened_) return desk_.turn.deny(*this, verdict, deny_record());
   if (const auto flow = desk_.flows.find(flow_.key)) flow_ = *flow;
   auto record = close_record(desk_, flow_, host_, to_string(refusal_->reason));
-  record.id = record_.id;
   record.detail = refusal_->detail;
   desk_.turn.deny(*this, verdict, std::move(record));
 }
@@ -434,9 +429,9 @@ void GatedCall::end(const kernel::Flow& flow, const std::optional<kernel::Owner>
   // The kernel forgets it itself when the gateway has everything; the header alone is no number of the pod's.
   const bool forgotten = flow.was_allowed && wire::sequence_before(flow.approved, flow.pod_acked);
   if (promised_ && !forgotten) desk_.flows.drop_promise(flow.key.id, header_bytes(flow));
+  if (desk_.past.ended(flow.audit)) return desk_.turn.close(flow.key, std::nullopt);
   if (opened_) {
     auto record = close_record(desk_, flow, host_, close_reason(flow.end));
-    record.id = record_.id;
     return desk_.turn.close(flow.key, std::move(record));
   }
   // What nobody was there to judge is counted where it was cut.

@@ -114,8 +114,6 @@ sluice_verdict to_kernel(const Verdict& verdict) {
   sluice_verdict entry{};
   entry.flow_id = verdict.key.id;
   entry.tuple = to_tuple(verdict.key);
-  entry.audit[0] = verdict.audit[0];
-  entry.audit[1] = verdict.audit[1];
   entry.host = verdict.host;
   entry.approved = verdict.approved;
   entry.header = verdict.header;
@@ -298,8 +296,6 @@ Status Flows::promise(std::span<const Promise> promises) const {
     }
     ids.push_back(promise.flow_id);
     auto& entry = entries.emplace_back();
-    entry.audit[0] = promise.audit[0];
-    entry.audit[1] = promise.audit[1];
     entry.header = static_cast<std::uint32_t>(promise.header.size());
     entry.approved = promise.approved;
     std::copy(promise.digest.begin(), promise.digest.end(), entry.digest);
@@ -318,7 +314,6 @@ std::optional<Promise> Flows::promised(std::uint64_t flow_id) const {
   if (!found) return std::nullopt;
   Promise promise;
   promise.flow_id = flow_id;
-  promise.audit = {found->audit[0], found->audit[1]};
   promise.approved = found->approved;
   std::copy(std::begin(found->digest), std::end(found->digest), promise.digest.begin());
   for (std::uint32_t index = 0; index * SLUICE_PIECE_BYTES < found->header; ++index) {

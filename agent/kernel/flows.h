@@ -61,7 +61,7 @@ struct Flow {
   std::uint16_t source_port = 0;  // towards the gateway
   std::uint32_t gateway_number = 0;
   std::uint64_t cookie = 0;      // of the pod's socket; 0: unknown
-  AuditId audit{};               // of its records; zero: there was no verdict on it
+  AuditId audit{};               // of its records
   std::uint64_t host = 0;        // see Flows::host()
   std::uint8_t note = 0;         // of who judged it
   std::uint8_t why = 0;          // denied: the same
@@ -107,7 +107,6 @@ struct Verdict {
   Kind kind = Kind::deny;
   FlowKey key;
   // Of allow, and of deny where nobody judged the flow before: what is kept for its last record.
-  AuditId audit{};
   std::uint64_t host = 0;
   std::uint8_t note = 0;
   std::uint32_t approved = 0;  // allow: sequence number after what was approved
@@ -119,7 +118,6 @@ struct Verdict {
 // What was about to be sent for a flow: kept from before the first of it until the gateway has all.
 struct Promise {
   std::uint64_t flow_id = 0;
-  AuditId audit{};  // of the open record that was about to be written
   std::vector<std::uint8_t> header;
   std::uint32_t approved = 0;
   std::array<std::uint8_t, 32> digest{};  // SHA-256 of the approved bytes

@@ -3,6 +3,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <fmt/format.h>
+#include <sys/random.h>
 
 #include <cerrno>
 
@@ -97,6 +98,9 @@ Status pin_maps(const gate_bpf& gate, const std::string& directory) {
   sluice_config config{};
   if (::bpf_map_lookup_elem(configs, &zero, &config) != 0) return Error::from_errno("read map configs", errno);
   config.abi_version = SLUICE_ABI_VERSION;
+  if (config.audit_prefix == 0 && ::getrandom(&config.audit_prefix, sizeof config.audit_prefix, 0) < 0) {
+    return Error::from_errno("choose the prefix of the flows' record ids", errno);
+  }
   if (::bpf_map_update_elem(configs, &zero, &config, BPF_ANY) != 0) {
     return Error::from_errno("write map configs", errno);
   }

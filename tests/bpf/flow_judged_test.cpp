@@ -171,7 +171,6 @@ TEST_P(FlowJudged, with_nothing_to_send_it_is_open_at_once) {
 TEST_P(FlowJudged, the_verdict_stands_in_the_flow) {
   const auto call = allowed(hello, header);
   const auto flow = flow_of(call);
-  EXPECT_EQ(flow->audit, (kernel::AuditId{1, 2}));
   EXPECT_EQ(flow->host, 3U);
   EXPECT_EQ(flow->note, 4);
   EXPECT_EQ(flow->approved, call.first + hello);

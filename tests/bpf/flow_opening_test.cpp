@@ -262,11 +262,26 @@ TEST_P(FlowOpening, point_7_a_copy_of_the_syn_does_not_raise_what_the_gateway_ta
   EXPECT_EQ(flow_of(call)->mss, 0x550);
 }
 
+TEST_P(FlowOpening, its_records_have_an_id_from_its_first_packet_on_whoever_writes_them) {
+  const auto first = held();
+  const auto audit = flow_of(first)->audit;
+  EXPECT_NE(audit[0], 0U);
+  EXPECT_EQ(audit[1], first.key.id);
+  kernel_.reset();
+  kernel_ = lab_.open();
+  EXPECT_EQ(flow_of(first)->audit, audit);
+  const auto flows = kernel_->flows().all();
+  ASSERT_THAT(flows, SizeIs(1));
+  EXPECT_EQ(flows[0].audit, audit);
+}
+
 TEST_P(FlowOpening, points_2_and_3_the_syn_after_that_is_another_flow) {
   const auto old = open();
   told();
+  const auto old_audit = flow_of(old)->audit;
   const auto call = dial(90000);
   EXPECT_NE(call.key.id, old.key.id);
+  EXPECT_NE(flow_of(call)->audit, old_audit);
   EXPECT_EQ(state_of(call), State::opening);
   EXPECT_EQ(call.source_port, old.source_port);
   EXPECT_THAT(backs(), SizeIs(1));
@@ -275,7 +290,7 @@ TEST_P(FlowOpening, points_2_and_3_the_syn_after_that_is_another_flow) {
   EXPECT_EQ(replaced[0].key.id, old.key.id);
   EXPECT_EQ(replaced[0].end, kernel::FlowEnd::replaced);
   EXPECT_EQ(replaced[0].bytes_sent, 500U);
-  EXPECT_EQ(replaced[0].audit, (kernel::AuditId{1, 2}));
+  EXPECT_EQ(replaced[0].audit, old_audit);
   for (const auto& upcall : told()) {
     EXPECT_EQ(upcall.kind, Kind::ended);
     EXPECT_EQ(upcall.id, old.key.id);

@@ -217,6 +217,21 @@ def test_killed_about_the_record_of_a_denial(lab, watch, killed_at_the_log, vers
     watch.nothing_left()
 
 
+@VERSIONS
+@pytest.mark.parametrize("moment", ["enter", "exit"])
+def test_killed_about_the_record_of_a_call_that_ends_unjudged(lab, watch, killed_at_the_log, version, moment):
+    sock = lab.pod("a").connect(web(version), 443)
+    source = name_of(sock)
+    with killed_at_the_log(moment):
+        reset(sock)
+        wait_for("the end", lambda: states(lab) == [7])
+        if moment == "exit":
+            watch.record(event="deny", source=source)
+    assert watch.record(event="deny", source=source)["reason"] == "hello_malformed"
+    gate_calls.nothing_kept(lab)
+    assert len(watch.records(source=source)) == 1
+
+
 def test_what_a_removed_pod_had_open_ends(lab, origin, watch):
     lab.add_pod("c", "my-namespace", 13)
     lab.agent.settings["identity"]["pods"].append(lab._identity(lab.pod("c")))

@@ -200,7 +200,6 @@ class Flows : public Gate, public ::testing::WithParamInterface<bool> {
   bool allow(const Call& call, std::uint32_t bytes, std::uint16_t header) {
     return kernel_->flows().judge({.kind = FlowVerdict::Kind::allow,
                                    .key = call.key,
-                                   .audit = {1, 2},
                                    .host = 3,
                                    .note = 4,
                                    .approved = call.first + bytes,
