@@ -281,6 +281,7 @@ std::optional<IoResult> try_read(Socket& socket, std::span<std::uint8_t> buffer)
 }
 
 bool try_write(Socket& socket, ByteSpan& bytes) {
+  if (!socket.is_open()) return false;
   while (!bytes.empty()) {
     const auto sent = ::send(socket.native_handle(), bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
     if (sent < 0 && errno == EINTR) continue;

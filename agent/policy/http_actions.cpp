@@ -100,14 +100,14 @@ std::string HttpActions::location(const HttpRequest& request, const HttpMatch* m
     authority = without_port(authority);
     if (number != usual) authority += fmt::format(":{}", number);
   };
-  if (redirect.port != 0)
+  const bool other_scheme = redirect.authority.empty() && scheme != request.scheme;
+  if (redirect.port != 0) {
     set_port(redirect.port);
-  else if (redirect.derived_port == Derived::from_protocol_default)
-    set_port(usual);
-  else if (redirect.derived_port == Derived::from_request_port)
+  } else if (redirect.derived_port == Derived::from_request_port) {
     set_port(port);
-  else if (redirect.authority.empty() && scheme != request.scheme)
+  } else if (redirect.derived_port == Derived::from_protocol_default || other_scheme) {
     set_port(usual);
+  }
   const auto origin = fmt::format("{}://{}", scheme, authority);
   if (!redirect.uri.empty()) return origin + redirect.uri;
   if (redirect.prefix_rewrite.empty()) return with_query(origin + std::string(request.path), request.query);

@@ -1,6 +1,7 @@
 #include "policy/ingress_index.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include "policy/export_to.h"
 #include "policy/gateway_binding.h"
@@ -153,11 +154,13 @@ IngressRoutes::Index::Site IngressRoutes::Index::make_site(std::span<const Ingre
     auto& entrances = shared[one.sources];
     if (!entrances && !one.sources.empty()) {
       Entrances all;
-      for (const auto& [service, gateway] : one.sources) {
-        const auto& its = by_source.at({service, *gateway});
-        all.insert(all.end(), its.begin(), its.end());
+      for (const bool catch_all : {false, true}) {  // those that take any request come last
+        for (const auto& [service, gateway] : one.sources) {
+          const auto& its = by_source.at({service, *gateway});
+          std::copy_if(its.begin(), its.end(), std::back_inserter(all),
+                       [&](const Entrance& entrance) { return entrance.is_catch_all() == catch_all; });
+        }
       }
-      std::stable_partition(all.begin(), all.end(), [](const Entrance& entrance) { return !entrance.is_catch_all(); });
       entrances = std::make_shared<const Entrances>(std::move(all));
     }
     hosts.emplace_back(host, VirtualHost{host, one.https_redirect, entrances});
@@ -189,6 +192,7 @@ IngressRoutes::Index::Relay IngressRoutes::Index::make_relay(const IngressServer
     }
   });
   std::vector<std::pair<std::string_view, ConnectionPlace>> views;
+  views.reserve(places.size());
   for (auto& [host, place] : places) views.emplace_back(host, std::move(place));
   return {has_rules, HostMultimap<ConnectionPlace>(std::move(views))};
 }

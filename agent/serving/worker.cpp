@@ -114,7 +114,7 @@ std::shared_ptr<net::Socket> Worker::accept_soon(net::Tcp::acceptor acceptor, Se
   return shared;
 }
 
-void Worker::accept_on(std::shared_ptr<net::Socket> listener, Serve serve) {
+void Worker::accept_on(const std::shared_ptr<net::Socket>& listener, Serve serve) {
   listeners_.push_back(listener);
   asio::co_spawn(context_, accept_loop(listener, std::move(serve)), [listener](const std::exception_ptr& failure) {
     if (!failure) return;

@@ -67,7 +67,7 @@ class Worker {
   relay::PipePool& pipes() { return pipes_; }
 
  private:
-  void accept_on(std::shared_ptr<net::Socket> listener, Serve serve);
+  void accept_on(const std::shared_ptr<net::Socket>& listener, Serve serve);
 
   std::shared_ptr<const Snapshot> snapshot_;
   LiveTable live_;

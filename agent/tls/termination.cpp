@@ -135,6 +135,7 @@ std::vector<std::string> TerminationContext::paths() const {
 
 Result<std::vector<TerminationContext::Credential>> TerminationContext::find_credentials() const {
   std::vector<Credential> credentials;
+  credentials.reserve(options_.tls.files.size() + options_.tls.credentials.size());
   for (const auto& files : options_.tls.files)
     credentials.push_back({{files.certificate, files.private_key, "", ""}, ""});
   for (const auto& name : options_.tls.credentials) {
@@ -286,7 +287,8 @@ std::vector<std::string> Terminations::reload() {
       wrong.push_back(about + done.error().message() +
                       (context->current() ? "; the certificate before stays in use" : "; its clients are refused"));
     }
-    for (const auto& host : context->hosts_without()) wrong.push_back(about + "no certificate is for " + host);
+    for (const auto& host : context->hosts_without())
+      wrong.push_back(fmt::format("{}no certificate is for {}", about, host));
   }
   // The same context may be that of several servers.
   std::sort(wrong.begin(), wrong.end());

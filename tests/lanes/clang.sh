@@ -6,4 +6,4 @@ if [ ! -f "$1/build.ninja" ]; then
   cmake -S . -B "$1" -G Ninja -DCMAKE_C_COMPILER=clang-19 -DCMAKE_CXX_COMPILER=clang++-19 -DCMAKE_BUILD_TYPE=Debug \
     -DCMAKE_CXX_FLAGS_DEBUG="-O1 -g1" -DSLUICE_SANITIZE=address,undefined -DSLUICE_FUZZ=ON > /dev/null
 fi
-ninja -C "$1" -j "$(nproc)"
+ninja -k 0 -C "$1" -j "$(nproc)"
