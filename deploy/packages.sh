@@ -13,7 +13,7 @@ build=(
 )
 scene=( # what the demo and the network tests play with
   git iproute2 iputils-ping util-linux procps nftables tcpdump strace curl openssl ca-certificates
-  nginx-light libnginx-mod-stream haproxy dnsmasq-base nodejs python3 python3-pytest python3-scapy
+  nginx-light libnginx-mod-stream haproxy dnsmasq-base nodejs python3 python3-pytest python3-scapy python3-yaml kubernetes-client runc
 )
 # Peers to compare with, besides those of the scene, and what measuring takes. python3-munkres: what else python3-fonttools
 # takes depends on a libboost-dev that conflicts with ours.

@@ -36,6 +36,10 @@ struct Options {
   bool json() const { return output == "json"; }
 };
 
+struct StatusOptions : Options {
+  std::string probe;  // "live", "ready", or empty
+};
+
 struct FlowsOptions : Options {
   PinnedOptions pinned;
   bool watch = false;
@@ -63,7 +67,16 @@ bool is_healthy(const boost::json::value& status) {
   return healthy != nullptr && healthy->is_bool() && healthy->get_bool();
 }
 
-int run_status(const Options& options) {
+// For what watches the process: silent when all is well.
+int run_probe(const StatusOptions& options) {
+  const auto response = admin::get(options.socket, "/" + options.probe);
+  if (!response) return fail(response.error());
+  if (response->status == 200) return exit_fine;
+  return fail(Error(fmt::format("not {}: {}", options.probe, response->body)));
+}
+
+int run_status(const StatusOptions& options) {
+  if (!options.probe.empty()) return run_probe(options);
   const auto status = fetch(options, "/status");
   if (!status) return fail(status.error());
   fmt::print("{}", options.json() ? boost::json::serialize(*status) + "\n" : admin::format_status(*status));
@@ -115,8 +128,10 @@ CLI::Option* add_options(CLI::App& command, Options& options) {
 
 void add_status_command(CLI::App& app, int& exit_code) {
   auto* status = app.add_subcommand("status", "What is wrong, and the state of a running agent or gateway");
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<StatusOptions>();
   add_options(*status, *options);
+  status->add_option("--probe", options->probe, "live or ready: say it by the exit status alone")
+      ->check(CLI::IsMember({"live", "ready"}));
   status->callback([options, &exit_code] { exit_code = run_status(*options); });
 }
 

@@ -14,6 +14,7 @@
 #include "egress/kernel_denial.h"
 #include "egress/live_flows.h"
 #include "egress/outbound_call.h"
+#include "kernel/capabilities.h"
 #include "net/injection.h"
 #include "serving/control.h"
 
@@ -304,6 +305,10 @@ void Agent::note(const std::string& what, const Status& done) {
 
 Status run_agent(const settings::AgentSettings& settings, const std::string& version,
                  const serving::ServeAdmin& serve_admin) {
+  if (auto may = kernel::check_capabilities(); !may) return may;
+  if (!kernel::can_read_executables()) {
+    spdlog::warn("without CAP_SYS_PTRACE the records do not say which executables call");
+  }
   auto control = serving::Control::open(
       {"agent", version, settings.node, settings.resources, settings.limits, settings.audit, settings.admin});
   if (!control) return control.error();

@@ -76,6 +76,7 @@ class Daemon:
         self.socket = self.directory / "admin.sock"
         settings.update(audit={"path": str(self.audit.path)}, admin={"socket": str(self.socket)})
         settings.setdefault("node", {}).update(name=f"lab-{self.name}", log_level="debug")
+        self.under = []  # what the role is run by: the argv of a program that runs another
         self._child = None
 
     def start(self, wait=True):
@@ -83,7 +84,8 @@ class Daemon:
         if self.running():
             raise RuntimeError(f"{self.name} runs already")
         self.config.write_text(json.dumps(self.settings, indent=2) + "\n")
-        self._child = Spawned(self.name, [self.lab.binary, self.role, "-c", self.config], self.log, self.namespace)
+        argv = [*self.under, self.lab.binary, self.role, "-c", self.config]
+        self._child = Spawned(self.name, argv, self.log, self.namespace)
         if wait:
             self.wait_ready()
 
