@@ -1,5 +1,7 @@
 #include "tls/termination.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <fstream>
 #include <sstream>
