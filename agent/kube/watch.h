@@ -93,8 +93,8 @@ class Watch {
   void fail(std::string why, std::uint64_t now_ns, std::uint64_t at_least_s = 0);
   void expire(std::string_view what, std::uint64_t now_ns);
 
-  const WatchLimits limits_;
-  const Random random_;
+  WatchLimits limits_;
+  Random random_;
   BackOff back_off_;
   Trouble trouble_;
   std::uint64_t pause_until_ns_ = 0;
