@@ -20,6 +20,9 @@ namespace {
 constexpr std::chrono::milliseconds settle_time{50};
 // The API server tells of each object by itself.
 constexpr std::chrono::milliseconds api_settle_time{10};
+// After each reading, so that changes without end leave time to everything else: at least so long, ...
+constexpr std::chrono::milliseconds shortest_pause{100};
+// ... and so many times what it took.
 constexpr int pause_factor = 4;
 constexpr std::chrono::seconds pause_after_failure{1};
 constexpr std::size_t named_changes = 8;
@@ -88,8 +91,10 @@ Status PolicyFeed::open_source(const settings::Resources& settings) {
     files_ = *std::move(source);
     return Done{};
   }
-  auto source = sources::KubeSource::start(reading_, settings.kubernetes,
-                                           [this] { read_after(std::max(api_settle_time, pause_)); });
+  auto source = sources::KubeSource::start(reading_, settings.kubernetes, [this] {
+    const auto pause = std::chrono::ceil<std::chrono::milliseconds>(next_reading_ - std::chrono::steady_clock::now());
+    read_after(std::max(api_settle_time, pause));
+  });
   if (!source) return source.error();
   kubernetes_ = *std::move(source);
   return Done{};
@@ -136,8 +141,8 @@ void PolicyFeed::read_and_post() {
   if (files_ && !watch_) watch_files();
   const auto begun = std::chrono::steady_clock::now();
   auto policy = files_ ? read_files(false) : read_kubernetes();
-  const auto took = std::chrono::steady_clock::now() - begun;
-  pause_ = std::chrono::duration_cast<std::chrono::milliseconds>(took * pause_factor);
+  const auto ended = std::chrono::steady_clock::now();
+  next_reading_ = ended + std::max<std::chrono::steady_clock::duration>(shortest_pause, (ended - begun) * pause_factor);
   boost::asio::post(control_, [this, policy = std::move(policy)]() mutable { take(std::move(policy)); });
 }
 

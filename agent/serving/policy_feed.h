@@ -76,7 +76,7 @@ class PolicyFeed {
   boost::asio::io_context reading_{1};
   boost::asio::steady_timer settle_;
   bool settling_ = false;
-  std::chrono::milliseconds pause_{0};  // that reading has to itself, so that changes without end leave time to others
+  std::chrono::steady_clock::time_point next_reading_;  // of the API server's objects, at the earliest
   // One of the two.
   std::unique_ptr<sources::FileSource> files_;
   std::unique_ptr<sources::KubeSource> kubernetes_;

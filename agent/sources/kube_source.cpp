@@ -134,7 +134,8 @@ struct KubeSource::State {
 
   Task<Result<Answer>> fetch(std::unique_ptr<ApiConnection>& connection, std::string target, std::size_t limit);
   Task<Result<std::map<std::string, std::string>>> find_paths();
-  void place(const std::map<std::string, std::string>& paths, const std::shared_ptr<State>& self);
+  // True when other kinds are missing than before.
+  bool place(const std::map<std::string, std::string>& paths, const std::shared_ptr<State>& self);
   void miss(Kind& kind, std::uint64_t now_ns);
   Task<void> step(Kind& kind, std::unique_ptr<ApiConnection>& connection, Watch::Step step);
   Task<void> list(Kind& kind, std::unique_ptr<ApiConnection>& connection, std::string query);
@@ -143,7 +144,8 @@ struct KubeSource::State {
   void deliver(Kind& kind);
   void apply(const Kind& kind, kube::Change change);
   std::chrono::seconds time_to_look() const;
-  void settle(std::uint64_t now_ns);
+  // True when everything is there from now on.
+  bool settle();
 
   asio::io_context& context;
   const std::unique_ptr<ApiServer> server;
@@ -212,12 +214,13 @@ Task<void> KubeSource::State::discover(std::shared_ptr<State> self) {
   kube::BackOff back_off;
   while (!self->ended) {
     std::string why;
+    bool missing = false;
     std::chrono::milliseconds wait{0};
     try {
       const auto paths = co_await self->find_paths();
       if (self->ended) co_return;
       if (paths)
-        self->place(*paths, self);
+        missing = self->place(*paths, self);
       else
         why = paths.error().message();
     } catch (const std::exception& error) {
@@ -230,9 +233,9 @@ Task<void> KubeSource::State::discover(std::shared_ptr<State> self) {
     } else {
       wait = back_off.next(random_number());
     }
-    const bool is_new = self->discovery.update(std::move(why));
-    self->settle(monotonic_ns());
-    if (is_new) self->changed();
+    const bool news = self->discovery.update(std::move(why));
+    const bool completed = self->settle();
+    if (news || missing || completed) self->changed();
     self->discovery_timer.expires_after(wait);
     co_await self->discovery_timer.async_wait(as_result);
   }
@@ -247,11 +250,13 @@ std::chrono::seconds KubeSource::State::time_to_look() const {
 }
 
 // Takes in what discovery said.
-void KubeSource::State::place(const std::map<std::string, std::string>& paths, const std::shared_ptr<State>& self) {
+bool KubeSource::State::place(const std::map<std::string, std::string>& paths, const std::shared_ptr<State>& self) {
   discovered = true;
+  bool news = false;
   const auto now_ns = monotonic_ns();
   for (auto& kind : all) {
     const auto found = paths.find(kind.name);
+    news = news || (found == paths.end()) != (kind.missing_since_ns != 0);
     if (found == paths.end()) {
       miss(kind, now_ns);
       continue;
@@ -266,6 +271,7 @@ void KubeSource::State::place(const std::map<std::string, std::string>& paths, c
     if (std::exchange(kind.running, true)) continue;
     asio::co_spawn(context, follow(self, kind), asio::detached);
   }
+  return news;
 }
 
 // The kind is not served, this time.
@@ -402,9 +408,8 @@ void KubeSource::State::deliver(Kind& kind) {
   for (auto& change : changes) apply(kind, std::move(change));
   registry_changed = registry_changed || news;
   const bool trouble = kind.trouble.update(kind.watch.trouble().why);
-  const bool was_complete = complete;
-  settle(monotonic_ns());
-  if (news || trouble || complete != was_complete) changed();
+  const bool completed = settle();
+  if (news || trouble || completed) changed();
 }
 
 void KubeSource::State::apply(const Kind& kind, kube::Change change) {
@@ -417,9 +422,11 @@ void KubeSource::State::apply(const Kind& kind, kube::Change change) {
   registry.update_object(origin, key, resources::read_document(tree, origin));
 }
 
-void KubeSource::State::settle(std::uint64_t now_ns) {
-  complete = complete || (discovered && std::all_of(all.begin(), all.end(),
-                                                    [&](const Kind& kind) { return kind.is_settled(now_ns); }));
+bool KubeSource::State::settle() {
+  if (complete || !discovered) return false;
+  const auto now_ns = monotonic_ns();
+  complete = std::all_of(all.begin(), all.end(), [&](const Kind& kind) { return kind.is_settled(now_ns); });
+  return complete;
 }
 
 Result<std::unique_ptr<KubeSource>> KubeSource::start(asio::io_context& context, const settings::Kubernetes& settings,

@@ -216,26 +216,34 @@ class ApiServer:
     def revoke_token(self, bound_to):
         self.ask("DELETE", f"/api/v1/namespaces/{SERVICE_ACCOUNT[0]}/secrets/{bound_to}")
 
-    def write_kubeconfig(self, path, token_file):
-        """As a file of the same machine, with the authority inside and the token beside it."""
-        data = base64.b64encode(self.authority.ca.read_bytes()).decode()
+    def write_kubeconfig(self, path, token_file=None):
+        """As a file of the same machine, with the authority inside; without a token with the administrator's own
+        certificate and key inside."""
+
+        def inline(file):
+            return base64.b64encode(file.read_bytes()).decode()
+
+        cluster = {
+            "server": f"https://{self.address}:{self.port}",
+            "certificate-authority-data": inline(self.authority.ca),
+        }
+        certificate, key = self._admin
+        user = {"client-certificate-data": inline(certificate), "client-key-data": inline(key)}
         config = {
             "apiVersion": "v1",
             "kind": "Config",
             "current-context": "lab",
             "contexts": [{"name": "lab", "context": {"cluster": "lab", "user": "sluice"}}],
-            "clusters": [
-                {
-                    "name": "lab",
-                    "cluster": {
-                        "server": f"https://{self.address}:{self.port}",
-                        "certificate-authority-data": data,
-                    },
-                }
-            ],
-            "users": [{"name": "sluice", "user": {"tokenFile": token_file}}],
+            "clusters": [{"name": "lab", "cluster": cluster}],
+            "users": [{"name": "sluice", "user": {"tokenFile": token_file} if token_file else user}],
         }
         path.write_text(json.dumps(config, indent=1))
+
+    def renew_authority(self):
+        """Everything of a new authority, from the next start on."""
+        self.authority = Authority(self.directory / "authority-2")
+        self._certificate = self.authority.issue("apiserver", f"IP:{self.address}")
+        self._admin = self._issue_admin()
 
     # Istio's objects
 
