@@ -185,7 +185,7 @@ net::Task<Result<std::unique_ptr<ApiConnection>>> ApiServer::connect() {
   }
   auto result = co_await tls::connect(*context, std::move(socket), std::move(options), handshake_timeout);
   if (const auto* failed = std::get_if<tls::HandshakeError>(&result)) {
-    co_return Error(fmt::format("{}: TLS: {}", server, failed->message));
+    co_return Error(fmt::format("{}: {}", server, failed->message));
   }
   std::unique_ptr<net::Stream> stream = std::move(*std::get_if<std::unique_ptr<tls::TlsStream>>(&result));
   co_return std::make_unique<ApiConnection>(std::move(stream));

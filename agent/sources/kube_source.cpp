@@ -12,8 +12,9 @@
 #include <chrono>
 #include <deque>
 #include <exception>
+#include <iterator>
+#include <map>
 #include <optional>
-#include <set>
 #include <string>
 #include <utility>
 
@@ -97,10 +98,12 @@ struct Kind {
   bool running = false;                // its coroutine is
   bool moved = false;                  // `path` is another one than that of the last list
   std::uint64_t missing_since_ns = 0;  // 0: it is served
+  std::uint64_t missing_until_ns = 0;  // the last time that the server said so
+  std::deque<kube::Change> pending;    // of the watch, not yet in the registry
   Since trouble;
 
-  bool is_settled(std::uint64_t now_ns) const {
-    return path.empty() ? missing_since_ns != 0 && now_ns - missing_since_ns >= settle_ns : watch.is_complete();
+  bool is_settled() const {
+    return path.empty() ? missing_until_ns - missing_since_ns >= settle_ns : watch.is_complete();
   }
 };
 
@@ -142,7 +145,7 @@ struct KubeSource::State {
   Task<void> stream(Kind& kind, std::unique_ptr<ApiConnection>& connection, Watch::Follow follow);
   Task<void> read_lines(Kind& kind, std::unique_ptr<ApiConnection>& connection, Milliseconds silence);
   void deliver(Kind& kind);
-  void apply(const Kind& kind, kube::Change change);
+  void apply(const Kind& kind, kube::Change& change);
   std::chrono::seconds time_to_look() const;
   // True when everything is there from now on.
   bool settle();
@@ -185,7 +188,7 @@ Task<Result<Answer>> KubeSource::State::fetch(std::unique_ptr<ApiConnection>& co
   co_return Answer{*status, *std::move(body)};
 }
 
-// Where each kind is served, "VERSION PATH" by its name, in the most stable version that can be read.
+// The path of each kind by its name, in the most stable version that can be read.
 Task<Result<std::map<std::string, std::string>>> KubeSource::State::find_paths() {
   std::map<std::string, std::string> paths;
   std::unique_ptr<ApiConnection> connection;
@@ -261,7 +264,7 @@ bool KubeSource::State::place(const std::map<std::string, std::string>& paths, c
       miss(kind, now_ns);
       continue;
     }
-    kind.missing_since_ns = 0;
+    kind.missing_since_ns = kind.missing_until_ns = 0;
     if (kind.path != found->second) {
       kind.moved = !kind.path.empty();
       kind.path = found->second;
@@ -277,6 +280,7 @@ bool KubeSource::State::place(const std::map<std::string, std::string>& paths, c
 // The kind is not served, this time.
 void KubeSource::State::miss(Kind& kind, std::uint64_t now_ns) {
   if (kind.missing_since_ns == 0) kind.missing_since_ns = now_ns;
+  kind.missing_until_ns = now_ns;
   if (kind.path.empty() || now_ns - kind.missing_since_ns < forget_ns) return;
   // Its coroutine ends, and takes the objects along.
   kind.path.clear();
@@ -404,28 +408,29 @@ Task<void> KubeSource::State::read_lines(Kind& kind, std::unique_ptr<ApiConnecti
 // Hands on what the watch has learned.
 void KubeSource::State::deliver(Kind& kind) {
   auto changes = kind.watch.take_changes();
-  const bool news = !changes.empty();
-  for (auto& change : changes) apply(kind, std::move(change));
+  std::move(changes.begin(), changes.end(), std::back_inserter(kind.pending));
+  const bool news = !kind.pending.empty();
+  // Each stays until it is done, whatever is thrown: the watch tells of none twice.
+  for (; !kind.pending.empty(); kind.pending.pop_front()) apply(kind, kind.pending.front());
   registry_changed = registry_changed || news;
   const bool trouble = kind.trouble.update(kind.watch.trouble().why);
   const bool completed = settle();
   if (news || trouble || completed) changed();
 }
 
-void KubeSource::State::apply(const Kind& kind, kube::Change change) {
+void KubeSource::State::apply(const Kind& kind, kube::Change& change) {
   const resources::ObjectKey key{kind.name, change.object.id.namespace_name, change.object.id.name};
   if (change.removed) return registry.remove_object(origin, key);
   // Items of a list need not say what they are.
   change.object.content["apiVersion"] = kind.version;
   change.object.content["kind"] = kind.name;
-  const auto tree = kube::to_tree(std::move(change.object.content));
+  const auto tree = kube::to_tree(change.object.content);
   registry.update_object(origin, key, resources::read_document(tree, origin));
 }
 
 bool KubeSource::State::settle() {
   if (complete || !discovered) return false;
-  const auto now_ns = monotonic_ns();
-  complete = std::all_of(all.begin(), all.end(), [&](const Kind& kind) { return kind.is_settled(now_ns); });
+  complete = std::all_of(all.begin(), all.end(), [](const Kind& kind) { return kind.is_settled(); });
   return complete;
 }
 

@@ -125,14 +125,18 @@ class ApiServer:
 
     # Requests, as the administrator
 
-    def request(self, method, path, body=None, content_type="application/json"):
-        """Status and answer."""
+    def _connect(self):
         context = ssl.create_default_context(cafile=str(self.authority.ca))
         context.load_cert_chain(*map(str, self._admin))
         connection = http.client.HTTPSConnection(self.address, self.port, timeout=10, context=context)
+        with inside(self.namespace):
+            connection.connect()
+        return connection
+
+    def request(self, method, path, body=None, content_type="application/json"):
+        """Status and answer."""
+        connection = self._connect()
         try:
-            with inside(self.namespace):
-                connection.connect()
             data = body if body is None or isinstance(body, (str, bytes)) else json.dumps(body)
             connection.request(method, path, data, {"Content-Type": content_type})
             answer = connection.getresponse()
@@ -254,6 +258,19 @@ class ApiServer:
 
     def create(self, plural, body, version="v1"):
         return self.ask("POST", self._path(plural, body["metadata"]["namespace"], version=version), body)
+
+    def create_all(self, plural, bodies):
+        """Many of them, by one connection."""
+        connection = self._connect()
+        try:
+            for body in bodies:
+                path = self._path(plural, body["metadata"]["namespace"])
+                connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
+                answer = connection.getresponse()
+                text = answer.read()
+                assert answer.status == 201, text
+        finally:
+            connection.close()
 
     def patch(self, plural, namespace, name, change):
         return self.ask("PATCH", self._path(plural, namespace, name), change, "application/merge-patch+json")
