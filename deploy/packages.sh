@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that Sluice is built, run and tested with: deploy/packages.sh [bench]
-# With "bench" also those that only the benchmark needs. Does nothing when all are there.
+# Installs the Debian packages that Sluice is built, run and tested with: deploy/packages.sh [bench|kube]
+# With "bench" also those that only the benchmark needs, with "kube" those of the tests against a real API server.
+# Does nothing when all are there.
 set -euo pipefail
 
 build=(
@@ -18,12 +19,17 @@ scene=( # what the demo and the network tests play with
 # Peers to compare with, besides those of the scene, and what measuring takes. python3-munkres: what else python3-fonttools
 # takes depends on a libboost-dev that conflicts with ours.
 bench=(sniproxy squid-openssl conntrack python3-matplotlib python3-munkres)
+# An API server with its store and its client, and what tests/kube/apiserver.sh builds the server with.
+kube=(etcd-server golang-1.19-go golang-github-modern-go-reflect2-dev dpkg-dev make rsync)
+# Other packages of kubectl have the same file, and any of them will do.
+command -v kubectl > /dev/null || kube+=(kubernetes-client)
 
 wanted=("${build[@]}" "${scene[@]}")
 case "${1-}" in
   "") ;;
   bench) wanted+=("${bench[@]}") ;;
-  *) echo "packages.sh: no list $1; there is: bench" >&2; exit 2 ;;
+  kube) wanted+=("${kube[@]}") ;;
+  *) echo "packages.sh: no list $1; there are: bench, kube" >&2; exit 2 ;;
 esac
 
 missing=()
@@ -47,5 +53,5 @@ fi
 
 echo "installing ${#missing[@]} Debian packages"
 export DEBIAN_FRONTEND=noninteractive
-apt-get update -q
-apt-get install -y -q --no-install-recommends "${missing[@]}"
+apt-get update -q -o DPkg::Lock::Timeout=600
+apt-get install -y -q -o DPkg::Lock::Timeout=600 --no-install-recommends "${missing[@]}"

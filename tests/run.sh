@@ -15,7 +15,8 @@ say() { printf '== %02d:%02d %s\n' $(((SECONDS - started) / 60)) $(((SECONDS - s
 jobs=$(nproc)
 
 say "packages"
-bash deploy/packages.sh
+bash deploy/packages.sh kube
+bash tests/kube/apiserver.sh > /dev/null
 
 say "build with gcc: build/"
 cmake -S . -B build -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo -DSLUICE_LANES=ON > /dev/null

@@ -25,6 +25,7 @@ void log_to_stderr(const std::string& level);
 int bad_input(const Error& error);
 
 // Reads the resources once and prints what is wrong with them and how many services they make: 0, or 2 with an error.
+// Those of an API server are not read: 0.
 int check_resources(const settings::Resources& settings);
 
 // Logs to stderr as the settings say, and runs the role: 0, or 1 with the failure logged.

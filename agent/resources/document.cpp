@@ -51,6 +51,7 @@ class ObjectParser {
  public:
   ObjectParser(const yaml::Node& node, const std::string& file) : node_(node), file_(file) {
     document_.line = node.line;
+    findings_.context.wants_places = node.line != 0;
   }
 
   // `repeated`: faults of the tree, with paths inside this object.
@@ -224,6 +225,10 @@ FileContent parse_documents(std::string_view text, const std::string& file) {
     }
   }
   return content;
+}
+
+Document read_document(const yaml::Node& root, const std::string& source) {
+  return ObjectParser(root, source).parse({});
 }
 
 }  // namespace sluice::resources

@@ -12,6 +12,7 @@
 #include "policy/service.h"
 #include "resources/field_lines.h"
 #include "resources/problem.h"
+#include "settings/yaml_tree.h"
 
 namespace sluice::resources {
 
@@ -66,5 +67,8 @@ struct FileContent {
 
 // Reads every document of a YAML text, with lists (`kind: List`) expanded. Sidecar is read by name only.
 FileContent parse_documents(std::string_view yaml, const std::string& file);
+// Reads one object that was parsed by somebody else. `source` stands for the file in problems; without lines in `root`
+// there are none in what comes of it.
+Document read_document(const settings::yaml::Node& root, const std::string& source);
 
 }  // namespace sluice::resources

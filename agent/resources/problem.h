@@ -50,6 +50,9 @@ enum class Severity : std::uint8_t { warning, error };
 //   SLU0023 every website may call with its user's credentials
 //   SLU0024 redirected to https, where no server has the host
 //   SLU0025 a match for pods of the mesh that applies at gateways only
+// Of the API server:
+//   SLU0026 it cannot be asked, or does not answer as it should
+//   SLU0027 a kind that it does not serve
 struct Problem {
   Severity severity = Severity::error;
   std::string code;

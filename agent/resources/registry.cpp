@@ -27,7 +27,7 @@ auto age_of(const T& routing) {
 
 }  // namespace
 
-Registry::Object Registry::replace(const File& before, Document document) {
+Registry::Object Registry::replace(const File& before, const ObjectKey& key, Document document) {
   Object object;
   object.line = document.line;
   object.problems = std::move(document.problems);
@@ -36,7 +36,7 @@ Registry::Object Registry::replace(const File& before, Document document) {
   object.rejected = std::any_of(object.problems.begin(), object.problems.end(),
                                 [](const auto& problem) { return problem.severity == Severity::error; });
   if (!object.rejected) return object;
-  const auto old = before.objects.find(document.key);
+  const auto old = before.objects.find(key);
   if (old != before.objects.end()) {
     object.content = old->second.content;
     object.lines = old->second.lines;
@@ -65,7 +65,8 @@ void Registry::update_file(const std::string& file, FileContent content) {
                                fmt::format("is there already, in line {}: remove one", found->second.line)});
     } else {
       auto key = document.key;
-      next.objects.emplace(std::move(key), replace(current, std::move(document)));
+      auto object = replace(current, key, std::move(document));
+      next.objects.emplace(std::move(key), std::move(object));
     }
   }
   // A document that lost its name may be any object that is missing now.
@@ -75,6 +76,19 @@ void Registry::update_file(const std::string& file, FileContent content) {
 
 void Registry::remove_file(const std::string& file) {
   files_.erase(file);
+}
+
+void Registry::update_object(const std::string& source, const ObjectKey& key, Document document) {
+  auto& file = files_[source];
+  auto object = replace(file, key, std::move(document));
+  file.objects.insert_or_assign(key, std::move(object));
+}
+
+void Registry::remove_object(const std::string& source, const ObjectKey& key) {
+  const auto file = files_.find(source);
+  if (file == files_.end()) return;
+  file->second.objects.erase(key);
+  if (file->second.objects.empty()) files_.erase(file);
 }
 
 std::vector<Registry::InForce> Registry::in_force(std::vector<InForce>* shadowed) const {

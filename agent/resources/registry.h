@@ -18,6 +18,11 @@ class Registry {
   // The file is gone, and its objects with it.
   void remove_file(const std::string& file);
 
+  // The same for one object of a source that tells of each by itself. `key` is who it is, whatever the document says;
+  // an object with errors keeps its last good version here too.
+  void update_object(const std::string& source, const ObjectKey& key, Document document);
+  void remove_object(const std::string& source, const ObjectKey& key);
+
   // What is in force, each kind sorted by age, name and namespace. Of an object in two files, the one of the file whose
   // path sorts first.
   PolicyObjects policy() const;
@@ -48,7 +53,7 @@ class Registry {
     const Object* object;
   };
 
-  static Object replace(const File& before, Document document);
+  static Object replace(const File& before, const ObjectKey& key, Document document);
   // The objects in force; `shadowed` gets those that an earlier file has already.
   std::vector<InForce> in_force(std::vector<InForce>* shadowed) const;
 

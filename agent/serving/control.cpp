@@ -158,7 +158,9 @@ void Control::do_each_second() {
   const auto errors = std::count_if(problems.begin(), problems.end(), [](const resources::Problem& problem) {
     return problem.severity == resources::Severity::error;
   });
-  metrics_.set_policy(policy_->generation(), policy_->snapshot().services().size(), policy_->snapshot().host_count());
+  if (const auto* snapshot = policy_->snapshot()) {
+    metrics_.set_policy(policy_->generation(), snapshot->services().size(), snapshot->host_count());
+  }
   metrics_.set_policy_problems(static_cast<std::size_t>(errors), problems.size() - static_cast<std::size_t>(errors));
 }
 
@@ -234,8 +236,12 @@ StatusView Control::status() const {
         fmt::format("audit: {} records could not be written to {}", view.audit.drops, view.audit.path));
   }
   if (!policy_) return view;
-  view.policy = {policy_->generation(), policy_->snapshot().services().size(), policy_->snapshot().host_count(),
-                 policy_->problems()};
+  view.policy.generation = policy_->generation();
+  view.policy.problems = policy_->problems();
+  if (const auto* snapshot = policy_->snapshot()) {
+    view.policy.services = snapshot->services().size();
+    view.policy.hosts = snapshot->host_count();
+  }
   for (const auto& problem : view.policy.problems) {
     if (problem.severity == resources::Severity::error) view.wrong.push_back("resources: " + problem.to_string());
   }
@@ -252,7 +258,7 @@ std::vector<Flow> Control::flows() {
 }
 
 std::optional<std::string> Control::not_ready() const {
-  if (!policy_) return "no policy was read yet";
+  if (!policy_ || !policy_->snapshot()) return "no policy was read yet: new connections are refused until it is";
   if (drain_until_ns_ != 0) return "ending: new connections are refused";
   return stalled_;
 }

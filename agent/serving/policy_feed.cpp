@@ -18,6 +18,12 @@ namespace {
 
 // A burst of changes is read once.
 constexpr std::chrono::milliseconds settle_time{50};
+// The API server tells of each object by itself.
+constexpr std::chrono::milliseconds api_settle_time{10};
+// After each reading, so that changes without end leave time to everything else: at least so long, ...
+constexpr std::chrono::milliseconds shortest_pause{100};
+// ... and so many times what it took.
+constexpr int pause_factor = 4;
 constexpr std::chrono::seconds pause_after_failure{1};
 constexpr std::size_t named_changes = 8;
 
@@ -63,29 +69,39 @@ void log_problems(std::vector<resources::Problem> before, std::vector<resources:
 Result<std::unique_ptr<PolicyFeed>> PolicyFeed::start(boost::asio::io_context& control,
                                                       const settings::Resources& settings, Vantage vantage,
                                                       Publish publish) {
-  auto source = sources::FileSource::open(settings.files);
-  if (!source) return source.error().in("resources");
-  std::unique_ptr<PolicyFeed> feed(new PolicyFeed(control, std::move(*source), std::move(vantage), std::move(publish)));
-  feed->take(feed->read(true));
+  std::unique_ptr<PolicyFeed> feed(new PolicyFeed(control, std::move(vantage), std::move(publish)));
+  if (auto done = feed->open_source(settings); !done) return done.error().in("resources");
+  if (feed->files_) feed->take(feed->read_files(true));
   feed->thread_ = std::thread([raw = feed.get()] { raw->follow(); });
   return feed;
 }
 
-PolicyFeed::PolicyFeed(boost::asio::io_context& control, std::unique_ptr<sources::FileSource> source, Vantage vantage,
-                       Publish publish)
-    : control_(control),
-      publish_(std::move(publish)),
-      vantage_(std::move(vantage)),
-      source_(std::move(source)),
-      settle_(reading_) {}
+PolicyFeed::PolicyFeed(boost::asio::io_context& control, Vantage vantage, Publish publish)
+    : control_(control), publish_(std::move(publish)), vantage_(std::move(vantage)), settle_(reading_) {}
 
 PolicyFeed::~PolicyFeed() {
   reading_.stop();
   if (thread_.joinable()) thread_.join();
 }
 
+Status PolicyFeed::open_source(const settings::Resources& settings) {
+  if (settings.source == settings::ResourceSource::files) {
+    auto source = sources::FileSource::open(settings.files);
+    if (!source) return source.error();
+    files_ = *std::move(source);
+    return Done{};
+  }
+  auto source = sources::KubeSource::start(reading_, settings.kubernetes, [this] {
+    const auto pause = std::chrono::ceil<std::chrono::milliseconds>(next_reading_ - std::chrono::steady_clock::now());
+    read_after(std::max(api_settle_time, pause));
+  });
+  if (!source) return source.error();
+  kubernetes_ = *std::move(source);
+  return Done{};
+}
+
 void PolicyFeed::follow() {
-  watch_source();
+  if (files_) watch_files();
   while (!reading_.stopped()) {
     try {
       reading_.run();
@@ -96,12 +112,12 @@ void PolicyFeed::follow() {
   }
 }
 
-void PolicyFeed::watch_source() {
-  watch_.emplace(reading_, source_->fd(), [this] { notice_changes(); });
+void PolicyFeed::watch_files() {
+  watch_.emplace(reading_, files_->fd(), [this] { notice_changes(); });
 }
 
 void PolicyFeed::notice_changes() {
-  const auto changed = source_->dispatch();
+  const auto changed = files_->dispatch();
   if (!changed) {
     spdlog::error("watching resources: {}", changed.error().message());
     // The descriptor may stay readable for ever; reading is what sets watching up anew.
@@ -117,17 +133,33 @@ void PolicyFeed::read_after(std::chrono::milliseconds delay) {
   settle_.expires_after(delay);
   settle_.async_wait([this](const boost::system::error_code& error) {
     settling_ = false;
-    if (error) return;
-    if (!watch_) watch_source();
-    boost::asio::post(control_, [this, policy = read(false)]() mutable { take(std::move(policy)); });
+    if (!error) read_and_post();
   });
 }
 
-PolicyFeed::Policy PolicyFeed::read(bool even_unchanged) {
-  const bool changed = source_->reload();
+void PolicyFeed::read_and_post() {
+  if (files_ && !watch_) watch_files();
+  const auto begun = std::chrono::steady_clock::now();
+  auto policy = files_ ? read_files(false) : read_kubernetes();
+  const auto ended = std::chrono::steady_clock::now();
+  next_reading_ = ended + std::max<std::chrono::steady_clock::duration>(shortest_pause, (ended - begun) * pause_factor);
+  boost::asio::post(control_, [this, policy = std::move(policy)]() mutable { take(std::move(policy)); });
+}
+
+PolicyFeed::Policy PolicyFeed::read_files(bool even_unchanged) {
+  const bool changed = files_->reload();
   Policy policy;
-  policy.problems = source_->problems();
-  if (changed || even_unchanged) policy.snapshot = Snapshot::compile(source_->registry().policy(), vantage_);
+  policy.problems = files_->problems();
+  if (changed || even_unchanged) policy.snapshot = Snapshot::compile(files_->registry().policy(), vantage_);
+  return policy;
+}
+
+PolicyFeed::Policy PolicyFeed::read_kubernetes() {
+  Policy policy;
+  policy.problems = kubernetes_->problems();
+  if (kubernetes_->is_complete() && kubernetes_->take_changed()) {
+    policy.snapshot = Snapshot::compile(kubernetes_->registry().policy(), vantage_);
+  }
   return policy;
 }
 

@@ -1,4 +1,4 @@
-// Policy from its sources to those who decide: read, compile, hand out; again whenever a source changes.
+// Policy from its source to those who decide: read, compile, hand out; again whenever the source changes.
 #pragma once
 
 #include <boost/asio/io_context.hpp>
@@ -17,6 +17,7 @@
 #include "serving/fd_watch.h"
 #include "settings/settings.h"
 #include "sources/file_source.h"
+#include "sources/kube_source.h"
 
 namespace sluice::serving {
 
@@ -27,7 +28,8 @@ class PolicyFeed {
   // Called with every new snapshot, on the control loop.
   using Publish = std::function<void(std::shared_ptr<const Snapshot>)>;
 
-  // Reads everything once, compiles it as seen from `vantage`, and publishes before it returns.
+  // Reads everything once, compiles it as seen from `vantage`, and publishes before it returns; what the API server has
+  // is published when all of it was read.
   static Result<std::unique_ptr<PolicyFeed>> start(boost::asio::io_context& control,
                                                    const settings::Resources& settings, Vantage vantage,
                                                    Publish publish);
@@ -35,7 +37,8 @@ class PolicyFeed {
   PolicyFeed(const PolicyFeed&) = delete;
   PolicyFeed& operator=(const PolicyFeed&) = delete;
 
-  const Snapshot& snapshot() const { return *current_.snapshot; }
+  // Null before the first one.
+  const Snapshot* snapshot() const { return current_.snapshot.get(); }
   // Counts the snapshots, from 1.
   std::uint64_t generation() const { return generation_; }
   // What is wrong with the resources now; objects with errors are in force as they last were good.
@@ -47,15 +50,18 @@ class PolicyFeed {
     std::vector<resources::Problem> problems;
   };
 
-  PolicyFeed(boost::asio::io_context& control, std::unique_ptr<sources::FileSource> source, Vantage vantage,
-             Publish publish);
+  PolicyFeed(boost::asio::io_context& control, Vantage vantage, Publish publish);
+
+  Status open_source(const settings::Resources& settings);
 
   // On the reading thread.
   void follow();
-  void watch_source();
+  void watch_files();
   void notice_changes();
   void read_after(std::chrono::milliseconds delay);
-  Policy read(bool even_unchanged);
+  void read_and_post();
+  Policy read_files(bool even_unchanged);
+  Policy read_kubernetes();
 
   // On the control loop.
   void take(Policy policy);
@@ -67,10 +73,13 @@ class PolicyFeed {
 
   // The reading thread's own.
   const Vantage vantage_;
-  std::unique_ptr<sources::FileSource> source_;
   boost::asio::io_context reading_{1};
   boost::asio::steady_timer settle_;
   bool settling_ = false;
+  std::chrono::steady_clock::time_point next_reading_;  // of the API server's objects, at the earliest
+  // One of the two.
+  std::unique_ptr<sources::FileSource> files_;
+  std::unique_ptr<sources::KubeSource> kubernetes_;
   std::optional<FdWatch> watch_;
   std::thread thread_;
 };

@@ -105,12 +105,22 @@ Node read_node(yaml::Reader reader) {
 }
 
 Resources read_resources(yaml::Reader reader) {
+  static constexpr std::pair<std::string_view, ResourceSource> sources[] = {{"files", ResourceSource::files},
+                                                                            {"kubernetes", ResourceSource::kubernetes}};
   Resources resources;
+  reader.read<ResourceSource>("source", resources.source, sources);
   for (const auto& item : reader.list("files", max_list_items)) {
     auto path = item.text();
     if (path && path->empty()) item.fault("expected a file or directory, found \"\"");
     if (path) resources.files.push_back(*std::move(path));
   }
+  if (resources.source == ResourceSource::kubernetes && !resources.files.empty()) {
+    reader.fault("files", "are not read with source kubernetes: remove them");
+  }
+  auto kubernetes = reader.section("kubernetes");
+  kubernetes.read("kubeconfig", resources.kubernetes.kubeconfig);
+  kubernetes.read("context", resources.kubernetes.context);
+  kubernetes.finish();
   reader.finish();
   return resources;
 }

@@ -25,9 +25,19 @@ struct Node {
   std::string log_level = "info";  // debug, info, warning, error
 };
 
+enum class ResourceSource : std::uint8_t { files, kubernetes };
+
+// resources.kubernetes: how the API server is reached
+struct Kubernetes {
+  std::string kubeconfig;  // empty: as the pod that this runs in, by its service account
+  std::string context;     // of the kubeconfig; empty: its current one
+};
+
 // resources:
 struct Resources {
+  ResourceSource source = ResourceSource::files;
   std::vector<std::string> files;  // files or directories (*.yaml, *.yml, not recursive), watched
+  Kubernetes kubernetes;
 };
 
 // interception.udp_allow[]: "ADDRESS[/LENGTH]:PORT" ("[fd00::/8]:53" for IPv6), datagrams that pass uninspected

@@ -13,7 +13,7 @@ import sys
 RANKS = {
     "base": 0,
     "wire": 1, "settings": 1, "policy": 1,
-    "resources": 2, "net": 2,
+    "resources": 2, "kube": 2, "net": 2,
     "kernel": 3, "tls": 3,
     "sources": 4, "identity": 4, "observe": 4, "relay": 4,
     "serving": 5,
@@ -31,7 +31,7 @@ OWNERS = [
     (r"netlink/", {"net"}),
 ]
 
-PURE_MODULES = {"wire", "policy", "resources"}
+PURE_MODULES = {"wire", "policy", "resources", "kube"}
 # The kernel's decisions, with all of our own that it includes.
 PURE_FILE = "bpf/decide.h"
 IMPURE = [r"sys/", r"openssl/", r"bpf/", r"boost/(asio|beast)", r"spdlog/", r"netlink/",

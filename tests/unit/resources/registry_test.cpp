@@ -42,6 +42,55 @@ TEST_F(RegistryTest, a_new_version_replaces_the_old_one) {
   EXPECT_THAT(hosts(), IsEmpty());
 }
 
+// Objects of a source that tells of each by itself.
+class ObjectsTest : public RegistryTest {
+ protected:
+  void put(const std::string& name, const std::string& host) {
+    auto parsed = settings::yaml::parse(entry(spec(host), name));
+    registry.update_object("server", key(name), read_document(parsed.documents.at(0).root, "server"));
+  }
+  static ObjectKey key(const std::string& name) { return {"ServiceEntry", "ns", name}; }
+};
+
+TEST_F(ObjectsTest, one_that_is_told_of_replaces_itself_alone) {
+  put("x", "one.b");
+  put("y", "two.b");
+  put("x", "three.b");
+  EXPECT_THAT(hosts(), ElementsAre("x=three.b", "y=two.b"));
+  registry.remove_object("server", key("x"));
+  EXPECT_THAT(hosts(), ElementsAre("y=two.b"));
+}
+
+TEST_F(ObjectsTest, a_bad_one_keeps_its_last_good_version_until_it_is_fixed_or_removed) {
+  put("x", "one.b");
+  put("x", "one_.b");
+  EXPECT_THAT(hosts(), ElementsAre("x=one.b"));
+  ASSERT_EQ(problems().size(), 1U);
+  EXPECT_THAT(problems()[0], testing::HasSubstr("the last good version stays in force"));
+  put("x", "two.b");
+  EXPECT_THAT(hosts(), ElementsAre("x=two.b"));
+  put("x", "one_.b");
+  registry.remove_object("server", key("x"));
+  EXPECT_THAT(hosts(), IsEmpty());
+  EXPECT_THAT(problems(), IsEmpty());
+}
+
+TEST_F(ObjectsTest, removing_what_is_not_there_is_nothing) {
+  registry.remove_object("server", key("x"));
+  put("x", "one.b");
+  registry.remove_object("server", key("y"));
+  registry.remove_object("another", key("x"));
+  EXPECT_THAT(hosts(), ElementsAre("x=one.b"));
+}
+
+TEST_F(ObjectsTest, a_document_without_a_name_is_still_the_object_that_was_told_of) {
+  put("x", "one.b");
+  const auto parsed = settings::yaml::parse("{}");
+  registry.update_object("server", key("x"), read_document(parsed.documents.at(0).root, "server"));
+  EXPECT_THAT(hosts(), ElementsAre("x=one.b"));
+  EXPECT_FALSE(problems().empty());
+}
+
 TEST_F(RegistryTest, a_bad_object_keeps_its_last_good_version_until_it_is_fixed_or_removed) {
   write("a", entry(spec("one.b"), "x") + "---\n" + entry(spec("two.b"), "y"));
   const auto broken = entry(spec("one_.b"), "x") + "---\n" + entry(spec("three.b"), "y");

@@ -89,6 +89,10 @@ INSTANTIATE_TEST_SUITE_P(
                         "a.yaml:2: resources.files: expected a list, found a single value"},
                     Row{with_gateway("resources: {files: [a, \"\"]}\n"),
                         "a.yaml:2: resources.files[1]: expected a file or directory, found \"\""},
+                    Row{with_gateway("resources: {source: etcd}\n"),
+                        "a.yaml:2: resources.source: expected one of files, kubernetes; found \"etcd\""},
+                    Row{with_gateway("resources: {source: kubernetes, files: [/r]}\n"),
+                        "a.yaml:2: resources.files: are not read with source kubernetes: remove them"},
                     Row{with_gateway("limits:\n  first_bytes_timeout_ms: 5s\n"),
                         "a.yaml:3: limits.first_bytes_timeout_ms: expected an integer from 1 to 600000, found \"5s\""},
                     Row{with_gateway("limits: {first_bytes_timeout_ms: 0}\n"),
@@ -258,10 +262,17 @@ INSTANTIATE_TEST_SUITE_P(
             "g.yaml:1: gateway.permitted_cidrs[0]: \"0.0.0.0/0\" is every address: then a name could lead to the "
             "metadata service"}));
 
+TEST(AgentSettings, resources_may_come_from_the_api_server) {
+  const auto result = parse_agent(with_gateway("resources: {source: kubernetes}\n"), "a.yaml");
+  ASSERT_TRUE(result.ok()) << result.error().message();
+  EXPECT_EQ(result->resources.source, ResourceSource::kubernetes);
+  EXPECT_EQ(result->resources.kubernetes.kubeconfig, "");
+}
+
 TEST(AgentSettings, every_value_arrives) {
   const auto result = parse_agent(R"(
 node: {name: n1, threads: 2, bpffs: /b, cgroup: /c, log_level: debug}
-resources: {files: [/r1, r2]}
+resources: {files: [/r1, r2], kubernetes: {kubeconfig: /kc, context: kx}}
 interception:
   pod_interfaces: [p*]
   uplinks: [u0, u1]
@@ -299,7 +310,10 @@ admin: {socket: /s}
   EXPECT_EQ(s.node.bpffs, "/b");
   EXPECT_EQ(s.node.cgroup, "/c");
   EXPECT_EQ(s.node.log_level, "debug");
+  EXPECT_EQ(s.resources.source, ResourceSource::files);
   EXPECT_EQ(s.resources.files, (std::vector<std::string>{"/r1", "r2"}));
+  EXPECT_EQ(s.resources.kubernetes.kubeconfig, "/kc");
+  EXPECT_EQ(s.resources.kubernetes.context, "kx");
   EXPECT_EQ(s.interception.pod_interfaces, std::vector<std::string>{"p*"});
   EXPECT_EQ(s.interception.uplinks, (std::vector<std::string>{"u0", "u1"}));
   EXPECT_EQ(s.interception.internal_cidrs, (std::vector{*Cidr::parse("10.0.0.0/8"), *Cidr::parse("fd00::/8")}));
