@@ -79,6 +79,7 @@ class Http2Head {
   const std::string& finish();
 
   std::string method;
+  std::string scheme;
   std::string authority;
   std::string path;
   unsigned status = 0;

@@ -14,6 +14,10 @@ constexpr std::uint32_t stream_window_bytes = 256UL * 1024;
 constexpr std::int32_t connection_window_bytes = 1024 * 1024;
 constexpr std::size_t hopeless_heads = 4;  // a head of so many times the limit ends the connection
 constexpr std::size_t kept_streams = 16;
+// How many WINDOW_UPDATEs a client may send: some to begin with, some for each request, and for each DATA that it got.
+constexpr std::size_t windows_at_first = 100;
+constexpr std::size_t windows_per_stream = 10;
+constexpr std::size_t windows_per_data = 10;
 
 std::string_view text_of(const std::uint8_t* bytes, std::size_t size) {
   return {reinterpret_cast<const char*>(bytes), size};
@@ -172,12 +176,31 @@ struct Http2Server::Callbacks {
     return 0;
   }
 
-  // Of every frame, those that nghttp2 passes over among them.
+  // Of every frame of a known type, before nghttp2 makes anything of it.
   static int on_begin_frame(nghttp2_session*, const nghttp2_frame_hd* head, void* user) {
-    constexpr std::array of_requests = {NGHTTP2_DATA, NGHTTP2_HEADERS, NGHTTP2_RST_STREAM, NGHTTP2_CONTINUATION,
-                                        NGHTTP2_WINDOW_UPDATE};
-    const bool is_control = std::find(of_requests.begin(), of_requests.end(), head->type) == of_requests.end();
-    return !is_control || self(user).controls_.take() ? 0 : self(user).calm_down();
+    auto& server = self(user);
+    switch (head->type) {
+      case NGHTTP2_DATA:
+      case NGHTTP2_HEADERS:
+        return server.is_closed(head->stream_id) ? server.end_by(NGHTTP2_STREAM_CLOSED) : 0;
+      case NGHTTP2_RST_STREAM:
+      case NGHTTP2_CONTINUATION:
+        return 0;
+      case NGHTTP2_WINDOW_UPDATE:
+        return server.takes_window() ? 0 : server.end_by(NGHTTP2_ENHANCE_YOUR_CALM);
+      case NGHTTP2_PRIORITY:
+        if (head->stream_id == 0) return server.end_by(NGHTTP2_PROTOCOL_ERROR);
+        [[fallthrough]];
+      default:
+        return server.controls_.take() ? 0 : server.end_by(NGHTTP2_ENHANCE_YOUR_CALM);
+    }
+  }
+
+  // What is wrong with a stream alone: it is reset, and what is on its way on it is passed over.
+  static int on_invalid_frame(nghttp2_session*, const nghttp2_frame* frame, int, void* user) {
+    auto& server = self(user);
+    server.reset_until_ = std::max(server.reset_until_, frame->hd.stream_id);
+    return server.resets_.take() ? 0 : server.end_by(NGHTTP2_ENHANCE_YOUR_CALM);
   }
 
   static int on_header(nghttp2_session*, const nghttp2_frame* frame, const std::uint8_t* name, std::size_t name_bytes,
@@ -209,12 +232,12 @@ struct Http2Server::Callbacks {
           stream->request_ended = true;
           if (stream->exchange != nullptr) stream->exchange->on_request_end({});
         } else if (frame->hd.length == 0) {
-          return server.controls_.take() ? 0 : server.calm_down();
+          return server.controls_.take() ? 0 : server.end_by(NGHTTP2_ENHANCE_YOUR_CALM);
         }
         return 0;
       }
       case NGHTTP2_RST_STREAM:
-        return server.resets_.take() ? 0 : server.calm_down();
+        return server.resets_.take() ? 0 : server.end_by(NGHTTP2_ENHANCE_YOUR_CALM);
       default:
         return 0;
     }
@@ -231,9 +254,15 @@ struct Http2Server::Callbacks {
   }
 
   static int on_frame_sent(nghttp2_session* session, const nghttp2_frame* frame, void* user) {
+    auto& server = self(user);
+    if (frame->hd.type == NGHTTP2_RST_STREAM) {
+      server.reset_until_ = std::max(server.reset_until_, frame->hd.stream_id);
+    } else if (frame->hd.type == NGHTTP2_DATA) {
+      server.spare_windows_ += windows_per_data;
+    }
     const bool ends = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
     if (!ends || (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA)) return 0;
-    const auto* stream = self(user).find(frame->hd.stream_id);
+    const auto* stream = server.find(frame->hd.stream_id);
     // RFC 9113 section 8.1: the answer is whole, and the rest of the request is not wanted.
     if (stream != nullptr && !stream->request_ended) {
       ::nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_NO_ERROR);
@@ -261,6 +290,7 @@ struct Http2Server::Callbacks {
       ::nghttp2_session_callbacks_set_on_begin_frame_callback(made, on_begin_frame);
       ::nghttp2_session_callbacks_set_on_header_callback(made, on_header);
       ::nghttp2_session_callbacks_set_on_invalid_header_callback(made, on_invalid_header);
+      ::nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(made, on_invalid_frame);
       ::nghttp2_session_callbacks_set_on_frame_recv_callback(made, on_frame);
       ::nghttp2_session_callbacks_set_on_data_chunk_recv_callback(made, on_data);
       ::nghttp2_session_callbacks_set_on_frame_send_callback(made, on_frame_sent);
@@ -280,14 +310,13 @@ struct Http2Server::Callbacks {
       ::nghttp2_option_set_max_continuations(made, 8);
       ::nghttp2_option_set_max_settings(made, 32);
       ::nghttp2_option_set_max_outbound_ack(made, 100);
-      ::nghttp2_option_set_stream_reset_rate_limit(made, 200, 50);
       return made;
     }();
     return *options;
   }
 };
 
-Http2Server::Http2Server(ClientConnection& connection) : connection_(connection), resets_(200, 50), controls_(200, 20) {
+Http2Server::Http2Server(ClientConnection& connection) : connection_(connection), resets_(200, 50), controls_(200, 20), spare_windows_(windows_at_first) {
   nghttp2_session* made = nullptr;
   if (::nghttp2_session_server_new2(&made, &Callbacks::get(), this, &Callbacks::options()) != 0) {
     failed_ = true;
@@ -317,6 +346,8 @@ void Http2Server::open(std::int32_t id) {
   idle_.pop_back();
   stream->reset(id);
   streams_[id] = std::move(stream);
+  last_ = id;
+  spare_windows_ += windows_per_stream;
 }
 
 void Http2Server::close(Stream& stream) {
@@ -367,6 +398,7 @@ void Http2Server::end_head(Stream& stream, bool ends) {
   request.method = next(head.method.size());
   request.authority = next(head.authority.size());
   request.target = next(head.path.size());
+  const bool is_of_http = head.scheme == "https" || head.scheme == "http";
   read_end_to_end(request.lines, request.fields, request.hop);
   request.hop.upgrade = {};
   if (request.authority.empty()) request.authority = request.hop.host;
@@ -377,6 +409,8 @@ void Http2Server::end_head(Stream& stream, bool ends) {
   const auto host = wire::parse_authority(request.authority);
   if (!host) return exchange.refuse(stream, 400, "host_missing", "no authority that is a host");
   request.host = *host;
+  // Which of the two does not matter: there may be someone else's TLS before this, or none at all.
+  if (!is_of_http) return exchange.refuse(stream, 400, "http_malformed", ":scheme");
   if (!request.hop.host.empty() && !same_name(request.hop.host, request.authority)) {
     return exchange.refuse(stream, 400, "host_mismatch", ":authority and host name different hosts");
   }
@@ -384,9 +418,21 @@ void Http2Server::end_head(Stream& stream, bool ends) {
   exchange.begin(stream);
 }
 
-int Http2Server::calm_down() {
-  ::nghttp2_session_terminate_session(session_.get(), NGHTTP2_ENHANCE_YOUR_CALM);
+int Http2Server::end_by(std::uint32_t error) {
+  ::nghttp2_session_terminate_session(session_.get(), error);
   return 0;
+}
+
+// Nothing but what was on its way to a stream that this side has reset comes on one that is closed (RFC 9113 section
+// 5.1).
+bool Http2Server::is_closed(std::int32_t id) const {
+  return id % 2 == 1 && id <= last_ && id > reset_until_ && !streams_.contains(id);
+}
+
+bool Http2Server::takes_window() {
+  if (spare_windows_ == 0) return false;
+  --spare_windows_;
+  return true;
 }
 
 void Http2Server::on_input() {
@@ -398,7 +444,7 @@ void Http2Server::on_input() {
       case net::Io::done: {
         connection_.count_received(size);
         const auto taken = ::nghttp2_session_mem_recv(session_.get(), buffer.data(), size);
-        if (taken < 0) failed_ = true;
+        if (taken < 0) give_up(static_cast<int>(taken));
         connection_.flush_soon();
         break;
       }
@@ -410,6 +456,14 @@ void Http2Server::on_input() {
     }
   }
   end_if_done();
+}
+
+// nghttp2 reads no further, and has told the client nothing.
+void Http2Server::give_up(int error) {
+  failed_ = true;
+  const bool too_much = error == NGHTTP2_ERR_FLOODED || error == NGHTTP2_ERR_CALLBACK_FAILURE ||
+                        error == NGHTTP2_ERR_TOO_MANY_CONTINUATIONS;
+  end_by(too_much ? NGHTTP2_ENHANCE_YOUR_CALM : NGHTTP2_PROTOCOL_ERROR);
 }
 
 bool Http2Server::produce() {
