@@ -272,7 +272,7 @@ void ClientConnection::on_timeout() {
     // Between requests, or before the first one.
     return codec_ ? codec_->on_drain() : finish();
   } else if (in_head_) {
-    return end("timeout");
+    return codec_->on_late_head();
   } else if (!moved && (channel_->queued() > 0 || codec_->awaits_client())) {
     return end("idle");
   } else if (std::chrono::nanoseconds(now_ns - moved_ns_) > limits.idle_timeout) {

@@ -70,6 +70,7 @@ void Http2Head::clear() {
   method.clear();
   scheme.clear();
   authority.clear();
+  protocol.clear();
   path.clear();
   status = 0;
   bytes_ = 0;
@@ -86,6 +87,8 @@ bool Http2Head::add(std::string_view name, std::string_view value) {
     scheme = value;
   } else if (name == ":authority") {
     authority = value;
+  } else if (name == ":protocol") {
+    protocol = value;
   } else if (name == ":path") {
     path = value;
   } else if (name == ":status") {

@@ -81,6 +81,7 @@ class Http2Head {
   std::string method;
   std::string scheme;
   std::string authority;
+  std::string protocol;  // RFC 8441
   std::string path;
   unsigned status = 0;
 

@@ -46,6 +46,8 @@ class Http2Server::Stream final : public ClientStream {
     content.clear();
     unconsumed_ = 0;
     received = 0;
+    early_.clear();
+    is_tunnel = holds_ = is_through_ = false;
     request_ended = head_ended = paused_ = answer_begun_ = answer_ended_ = false;
   }
 
@@ -58,15 +60,19 @@ class Http2Server::Stream final : public ClientStream {
 
   void send_head(const Answer& answer) override {
     answer_begun_ = true;
-    // There is no upgrade in HTTP/2, and none is passed on.
-    if (answer.status == 101) return abort();
-    auto& nv = begin_fields(answer.status, *answer.fields);
+    // What says that the bytes are the tunnel's now is 101 there and 2xx here; a server that answers 2xx by itself has
+    // understood something else.
+    if (is_tunnel ? answer.status / 100 == 2 : answer.status == 101) return abort();
+    is_through_ = is_tunnel && answer.status == 101;
+    auto& nv = begin_fields(is_through_ ? 200 : answer.status, *answer.fields);
     if (!answer.content_length.empty()) nv.add("content-length", answer.content_length);
     if (find_field(*answer.fields, "date") == nullptr) nv.add("date", server_.connection_.desk().date());
     nghttp2_data_provider provider{{.ptr = &content}, read_content};
     answer_ended_ = answer.ends;
     ::nghttp2_submit_response(session(), id, nv.data(), nv.size(), answer.ends ? nullptr : &provider);
     server_.connection_.flush_soon();
+    // What was held has a turn of its own: the exchange is at telling this.
+    server_.tunnel_begun_ = server_.tunnel_begun_ || is_through_;
   }
 
   void send_content(ByteSpan bytes) override {
@@ -108,19 +114,35 @@ class Http2Server::Stream final : public ClientStream {
   void take(ByteSpan bytes) {
     ::nghttp2_session_consume_connection(session(), bytes.size());
     if (exchange == nullptr) return consume(bytes.size());
+    if (holds_) return hold(bytes);
     received += bytes.size();
     const auto limit = server_.connection_.desk().settings().ingress.max_body_bytes;
-    if (limit > 0 && received > limit) {
+    if (limit > 0 && received > limit && !is_tunnel) {
       exchange->on_client_error(413, "overloaded", "body too large");
       return consume(bytes.size());
     }
-    paused_ = !exchange->on_request_content(bytes);
-    if (paused_ && exchange != nullptr) {
-      unconsumed_ += bytes.size();
-    } else {
-      consume(bytes.size());
-    }
+    pass_on(bytes);
   }
+
+  // Who asks for a tunnel is to wait for it; what comes before would be a request of its own to a server that makes
+  // none of it. The window bounds it.
+  void hold(ByteSpan bytes) { early_.insert(early_.end(), bytes.begin(), bytes.end()); }
+
+  void release_early() {
+    if (!holds_ || !is_through_ || exchange == nullptr) return;
+    holds_ = false;
+    const auto bytes = std::exchange(early_, {});
+    if (!bytes.empty()) pass_on(bytes);
+    if (request_ended && exchange != nullptr) exchange->on_request_end({});
+  }
+
+  void end_request() {
+    request_ended = true;
+    if (exchange != nullptr && !holds_) exchange->on_request_end({});
+  }
+
+  // Extended CONNECT (RFC 8441).
+  void begin_tunnel() { is_tunnel = holds_ = true; }
 
   static ssize_t read_content(nghttp2_session* session, std::int32_t id, std::uint8_t*, std::size_t length,
                               std::uint32_t* flags, nghttp2_data_source* source, void*) {
@@ -138,6 +160,7 @@ class Http2Server::Stream final : public ClientStream {
   std::uint64_t received = 0;
   bool head_ended = false;
   bool request_ended = false;
+  bool is_tunnel = false;
 
  private:
   nghttp2_session* session() const { return server_.session_.get(); }
@@ -157,12 +180,24 @@ class Http2Server::Stream final : public ClientStream {
     server_.connection_.flush_soon();
   }
 
+  void pass_on(ByteSpan bytes) {
+    paused_ = !exchange->on_request_content(bytes);
+    if (paused_ && exchange != nullptr) {
+      unconsumed_ += bytes.size();
+    } else {
+      consume(bytes.size());
+    }
+  }
+
   void consume(std::size_t size) {
     if (size > 0) ::nghttp2_session_consume_stream(session(), id, size);
   }
 
   std::size_t unconsumed_ = 0;
+  std::vector<std::uint8_t> early_;  // of a tunnel, before it is there
   std::array<char, 3> digits_{};
+  bool holds_ = false;       // early_, and the end behind it
+  bool is_through_ = false;  // the tunnel is there
   bool paused_ = false;
   bool answer_begun_ = false;
   bool answer_ended_ = false;
@@ -229,8 +264,7 @@ struct Http2Server::Callbacks {
         if (frame->hd.type == NGHTTP2_HEADERS) {
           server.end_head(*stream, ends);
         } else if (ends) {
-          stream->request_ended = true;
-          if (stream->exchange != nullptr) stream->exchange->on_request_end({});
+          stream->end_request();
         } else if (frame->hd.length == 0) {
           return server.controls_.take() ? 0 : server.end_by(NGHTTP2_ENHANCE_YOUR_CALM);
         }
@@ -316,7 +350,8 @@ struct Http2Server::Callbacks {
   }
 };
 
-Http2Server::Http2Server(ClientConnection& connection) : connection_(connection), resets_(200, 50), controls_(200, 20), spare_windows_(windows_at_first) {
+Http2Server::Http2Server(ClientConnection& connection)
+    : connection_(connection), resets_(200, 50), controls_(200, 20), spare_windows_(windows_at_first) {
   nghttp2_session* made = nullptr;
   if (::nghttp2_session_server_new2(&made, &Callbacks::get(), this, &Callbacks::options()) != 0) {
     failed_ = true;
@@ -324,10 +359,11 @@ Http2Server::Http2Server(ClientConnection& connection) : connection_(connection)
   }
   session_.reset(made);
   const auto& settings = connection_.desk().settings().ingress;
-  const std::array<nghttp2_settings_entry, 4> entries = {
+  const std::array<nghttp2_settings_entry, 5> entries = {
       {{NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, settings.max_streams},
        {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, stream_window_bytes},
        {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, settings.max_head_bytes},
+       {NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1},
        {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1}}};
   ::nghttp2_submit_settings(made, NGHTTP2_FLAG_NONE, entries.data(), entries.size());
   ::nghttp2_session_set_local_window_size(made, NGHTTP2_FLAG_NONE, 0, connection_window_bytes);
@@ -367,6 +403,7 @@ void Http2Server::close(Stream& stream) {
 void Http2Server::end_head(Stream& stream, bool ends) {
   const auto& lines = stream.head.finish();
   if (stream.head_ended) {
+    if (stream.is_tunnel) return stream.end_request();
     stream.request_ended = true;
     Fields trailers;
     HopFields hop;
@@ -398,6 +435,8 @@ void Http2Server::end_head(Stream& stream, bool ends) {
   request.method = next(head.method.size());
   request.authority = next(head.authority.size());
   request.target = next(head.path.size());
+  if (!head.protocol.empty()) stream.begin_tunnel();
+  const bool is_websocket = head.protocol == "websocket";
   const bool is_of_http = head.scheme == "https" || head.scheme == "http";
   read_end_to_end(request.lines, request.fields, request.hop);
   request.hop.upgrade = {};
@@ -414,6 +453,8 @@ void Http2Server::end_head(Stream& stream, bool ends) {
   if (!request.hop.host.empty() && !same_name(request.hop.host, request.authority)) {
     return exchange.refuse(stream, 400, "host_mismatch", ":authority and host name different hosts");
   }
+  if (stream.is_tunnel && !is_websocket) return exchange.refuse(stream, 501, "http_malformed", ":protocol");
+  if (is_websocket) request.ask_for_websocket();
   if (!is_target(request.method, request.target)) return exchange.refuse(stream, 400, "http_malformed", ":path");
   exchange.begin(stream);
 }
@@ -436,6 +477,9 @@ bool Http2Server::takes_window() {
 }
 
 void Http2Server::on_input() {
+  if (std::exchange(tunnel_begun_, false)) {
+    for (const auto& [id, stream] : streams_) stream->release_early();
+  }
   while (!failed_ && !connection_.is_over() && !connection_.channel().is_full() &&
          ::nghttp2_session_want_read(session_.get()) != 0) {
     const auto buffer = connection_.channel().buffers().reading();

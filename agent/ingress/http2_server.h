@@ -24,6 +24,7 @@ class Http2Server final : public ServerCodec {
   void on_room() override;
   void on_peer_end() override {}
   void on_gone(std::string_view why) override;
+  void on_late_head() override {}  // it has no such state
   void on_drain() override;
   bool is_idle() const override { return exchanges_ == 0; }
   // Streams of gRPC may be silent both ways for as long as they like.
@@ -58,6 +59,7 @@ class Http2Server final : public ServerCodec {
   std::int32_t reset_until_ = 0;  // none beyond was reset by this side
   bool failed_ = false;
   bool draining_ = false;
+  bool tunnel_begun_ = false;  // some stream has bytes that were held for this
 };
 
 }  // namespace sluice::ingress

@@ -66,7 +66,7 @@ class Ingress {
         control_(control),
         services_(to_services(settings.ingress.services)),
         terminations_(settings.ingress.secrets),
-        house_{settings, services_, control.recorder(), control.metrics(), originations_} {}
+        house_{settings, services_, control.recorder(), control.metrics(), originations_, loads_} {}
 
   Status open_desks();
   Status read_policy();
@@ -89,6 +89,7 @@ class Ingress {
   serving::Control& control_;
   const std::vector<Service> services_;
   tls::OriginationContexts originations_;
+  Loads loads_;
   tls::Terminations terminations_;
   const House house_;
   std::vector<std::string> tls_wrong_;

@@ -19,6 +19,8 @@ class ServerCodec {
   virtual void on_peer_end() = 0;
   // The connection is over: exchanges end. `why` as in records.
   virtual void on_gone(std::string_view why) = 0;
+  // The head that has begun takes too long.
+  virtual void on_late_head() = 0;
   // The process ends: no new requests after those under way.
   virtual void on_drain() = 0;
   // No request is under way.

@@ -24,9 +24,18 @@ UPSTREAMS = {
 }
 COLOUR = (18, 52, 86)
 PAGE = """<!doctype html><title>page</title><link rel="stylesheet" href="/style.css"><script src="/script.js"></script>
-<body><div id="box"></div></body>"""
-STYLE = "body { background: rgb(18, 52, 86) } #box { width: 40px; height: 40px; background: rgb(250, 200, 0) }"
-SCRIPT = "fetch('/colour.json').then(r => r.json()).then(c => { document.getElementById('box').style.background = c })"
+<body><div id="box"></div><div id="talk"></div></body>"""
+STYLE = (
+    "body { margin: 0; background: rgb(18, 52, 86) } div { width: 50px; height: 50px; background: rgb(250, 200, 0) }"
+)
+SCRIPT = """
+const paint = (id, colour) => { document.getElementById(id).style.background = colour };
+fetch('/colour.json').then(r => r.json()).then(colour => paint('box', colour));
+const socket = new WebSocket('wss://www.example.com/chat');
+socket.onopen = () => socket.send('hello');
+socket.onmessage = (event) => { if (event.data === '/chat hello') paint('talk', 'rgb(7, 8, 200)') };
+"""
+TALKED = (7, 8, 200)
 FETCHED = (1, 200, 99)
 
 
@@ -225,8 +234,11 @@ def test_chromium_shows_a_page_that_came_by_http_2(scene, tmp_path):
     done = browse(scene, tmp_path / "home", shot)
     assert shot.exists(), done.stderr
     picture = Image.open(shot).convert("RGB")
-    # The style sheet and what the script fetched had to come too.
+    # The style sheet, what the script fetched and the WebSocket's answer had to come too.
     assert picture.getpixel((200, 200)) == COLOUR and picture.getpixel((20, 20)) == FETCHED
+    assert picture.getpixel((20, 70)) == TALKED
     for path in ("/", "/style.css", "/script.js", "/colour.json"):
         record = scene.record(**{"http.path": path, "http.method": "GET", "alpn": ["h2"], "http.status": 200})
         assert record["http"]["host"] == HOST
+    # RFC 8441: on the connection that the page came by. Its record is written when the browser goes.
+    assert scene.record(**{"http.path": "/chat", "alpn": ["h2"], "http.status": 101})

@@ -163,36 +163,6 @@ def test_a_request_by_hand_is_answered(session):
     assert session.first(DATA, stream=1)[3].startswith(b"hello")
 
 
-@pytest.mark.parametrize(
-    "forbidden",
-    [
-        [("connection", "close")],
-        [("transfer-encoding", "chunked")],
-        [("te", "gzip")],
-        [("Upper", "case")],
-        [("content-length", "5"), ("content-length", "6")],
-        [("bad\r\nname", "x")],
-        [("x", "a\r\nb: c")],
-        [("x", "a\x00b")],
-    ],
-)
-def test_fields_that_http_2_forbids_reset_the_stream(session, forbidden):
-    session.send(frame(HEADERS, END_STREAM | END_HEADERS, 1, head(*forbidden)))
-    assert session.error() == 1  # PROTOCOL_ERROR
-
-
-def test_a_host_field_that_says_something_else_is_400(session):
-    session.send(frame(HEADERS, END_STREAM | END_HEADERS, 1, head(("host", "other.example.com"))))
-    found = session.first(HEADERS, stream=1)
-    assert b"\x8c" in found[3][:1] or found[3][:1] == b"\x48", found  # :status 400 of the static table
-
-
-def test_more_streams_than_allowed_are_refused(session):
-    for number in range(MAX_STREAMS + 10):
-        session.send(frame(HEADERS, END_HEADERS, 1 + 2 * number, head(("content-length", "1"), method="POST")))
-    assert session.error() in (1, 7)  # PROTOCOL_ERROR, REFUSED_STREAM
-
-
 def test_rapid_resets_end_the_connection(scene, session):
     try:
         for number in range(2000):
@@ -202,32 +172,6 @@ def test_rapid_resets_end_the_connection(scene, session):
                 frame(RST_STREAM, 0, stream, struct.pack(">I", 8)),
             )
         assert session.first(GOAWAY)
-    except (BrokenPipeError, ConnectionResetError):
-        pass
-    assert is_well(scene)
-
-
-@pytest.mark.parametrize(
-    "flood",
-    [frame(PING, 0, 0, b"12345678"), frame(SETTINGS, 0, 0), frame(PRIORITY, 0, 3, b"\0\0\0\1\0")],
-    ids=["ping", "settings", "priority"],
-)
-def test_floods_of_what_costs_only_us_end_the_connection(scene, session, flood):
-    try:
-        for _ in range(200):
-            session.send(flood * 100)
-        assert session.error() in (None, 11)  # ENHANCE_YOUR_CALM, unless the end itself overtook it
-    except (BrokenPipeError, ConnectionResetError):
-        pass
-    assert is_well(scene)
-
-
-def test_endless_continuations_end_the_connection(scene, session):
-    session.send(frame(HEADERS, END_STREAM, 1, head()))
-    try:
-        for number in range(1000):
-            session.send(frame(CONTINUATION, 0, 1, literal(f"x-{number}", "y" * 100) * 100))
-        assert session.error() is None or True
     except (BrokenPipeError, ConnectionResetError):
         pass
     assert is_well(scene)

@@ -437,4 +437,29 @@ FLOODS = [
     Case("10.5.1", "a head within the limit", large_head(MAX_HEAD - 3000), status(200)),
 ]  # fmt: skip
 
-CASES = OPENING + FRAMES + COMPRESSION + BLOCKS + STATES + PAYLOADS + WINDOWS + MESSAGES + FLOODS
+
+def connect(*more, path="/upgrade", protocol="websocket", stream=1):
+    return frame(
+        HEADERS,
+        END_HEADERS,
+        stream,
+        fields((":method", "CONNECT"), (":protocol", protocol), (":scheme", "https"), (":path", path), A, *more),
+    )
+
+
+TUNNELS = [
+    Case("8441 4", "a tunnel carries bytes both ways until either ends",
+         [connect(), "wait status", data(b"one"), data(b" two", flags=END_STREAM)], Outcome("tunnel", (b"one two",))),
+    Case("8441 4", "bytes before the tunnel wait for it", [connect(), data(b"early"), data(flags=END_STREAM)],
+         Outcome("tunnel", (b"early",))),
+    Case("8441 4", "bytes before a tunnel that is refused are no request",
+         [connect(path="/echo/upgrade"), data(b"GET /status/299 HTTP/1.1\r\nHost: x\r\n\r\n")], rst(2)),
+    Case("8441 4", "a server that refuses the tunnel", [connect(path="/status/403")], status(403)),
+    Case("8441 4", "a server that makes something else of it", [connect(path="/hello")], rst(2)),
+    Case("8441 4", "another protocol", [connect(protocol="connect-udp")], status(501)),
+    Case("8441 4", ":protocol without CONNECT", request((":protocol", "websocket"), M, S, P, A), MALFORMED),
+    Case("8441 4", ":protocol without :path", request((":method", "CONNECT"), (":protocol", "websocket"), S, A), MALFORMED),
+    Case("8441 4", "two :protocol", [connect((":protocol", "websocket"))], MALFORMED),
+]  # fmt: skip
+
+CASES = OPENING + FRAMES + COMPRESSION + BLOCKS + STATES + PAYLOADS + WINDOWS + MESSAGES + TUNNELS + FLOODS
