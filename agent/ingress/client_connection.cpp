@@ -270,6 +270,7 @@ void ClientConnection::on_timeout() {
     if (!moved) return end("idle");
   } else if (!codec_ || codec_->is_idle()) {
     // Between requests, or before the first one.
+    idle_ = true;
     return codec_ ? codec_->on_drain() : finish();
   } else if (in_head_) {
     return codec_->on_late_head();
@@ -312,6 +313,7 @@ void ClientConnection::end(std::string_view why) {
   stage_ = Stage::over;
   disarm();
   if (codec_) codec_->on_gone(why);
+  if (codec_ && is_encrypted() && requests_ == 0) record_unused(idle_ ? "idle" : why);
   if (gently) {
     channel_->socket().close();
   } else {
@@ -348,6 +350,20 @@ void ClientConnection::refuse_hello(Reason reason, std::string_view detail) {
   channel_->write(ByteSpan(relay::refusal_answer(Sniffed::tls, reason, sni_, detail)));
   stage_ = Stage::finishing;
   turn_soon();
+}
+
+void ClientConnection::record_unused(std::string_view why) {
+  observe::Record record;
+  describe(record);
+  record.event = observe::Event::close;
+  record.protocol = "tls";
+  record.verdict = observe::Decision::allow;
+  record.reason = Reason::registered;
+  record.bytes_sent = received_;
+  record.bytes_received = sent_;
+  record.duration_ms = static_cast<double>(monotonic_ns() - started_ns_) / 1e6;
+  record.close_reason = why;
+  desk_.house().recorder.event(record);
 }
 
 void ClientConnection::record_refusal(Reason reason, std::string_view detail) {
