@@ -220,9 +220,9 @@ void Http1Server::on_late_head() {
   refuse(408, "hello_timeout", "the head of the request took too long");
 }
 
+// A request that is on its way already is answered, with "Connection: close".
 void Http1Server::on_drain() {
-  closes_ = true;
-  if (is_idle()) connection_.finish();
+  if (exchange_ != nullptr) closes_ = true;
 }
 
 void Http1Server::send_interim(unsigned status, const Fields& fields) {

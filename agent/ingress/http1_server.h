@@ -25,6 +25,7 @@ class Http1Server final : public ServerCodec, private ClientStream {
   void on_gone(std::string_view why) override;
   void on_late_head() override;
   void on_drain() override;
+  void on_idle() override { connection_.finish(); }
   bool is_idle() const override { return exchange_ == nullptr && kept_.empty(); }
   bool awaits_client() const override;
 

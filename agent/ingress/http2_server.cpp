@@ -270,6 +270,9 @@ struct Http2Server::Callbacks {
         }
         return 0;
       }
+      case NGHTTP2_PING:
+        if (server.draining_ && (frame->hd.flags & NGHTTP2_FLAG_ACK) != 0) server.end_streams();
+        return 0;
       case NGHTTP2_RST_STREAM:
         return server.resets_.take() ? 0 : server.end_by(NGHTTP2_ENHANCE_YOUR_CALM);
       default:
@@ -527,7 +530,7 @@ void Http2Server::end_if_done() {
   const bool over =
       failed_ || !session_ ||
       (::nghttp2_session_want_read(session_.get()) == 0 && ::nghttp2_session_want_write(session_.get()) == 0) ||
-      (draining_ && streams_.empty());
+      (last_told_ && streams_.empty());
   if (!over) return;
   if (session_) produce();
   connection_.finish();
@@ -541,8 +544,23 @@ void Http2Server::on_gone(std::string_view why) {
   exchanges_ = 0;
 }
 
+// RFC 9113 section 6.8: first that this will end, and then, when the client has answered a PING behind that and so
+// knows it, which stream was the last.
 void Http2Server::on_drain() {
   if (!session_ || std::exchange(draining_, true)) return;
+  ::nghttp2_submit_shutdown_notice(session_.get());
+  ::nghttp2_submit_ping(session_.get(), NGHTTP2_FLAG_NONE, nullptr);
+  connection_.flush_soon();
+}
+
+void Http2Server::on_idle() {
+  if (!session_) return connection_.finish();
+  draining_ = true;
+  end_streams();
+}
+
+void Http2Server::end_streams() {
+  if (std::exchange(last_told_, true)) return connection_.flush_soon();
   const auto last = ::nghttp2_session_get_last_proc_stream_id(session_.get());
   ::nghttp2_submit_goaway(session_.get(), NGHTTP2_FLAG_NONE, last, NGHTTP2_NO_ERROR, nullptr, 0);
   connection_.flush_soon();

@@ -21,8 +21,10 @@ class ServerCodec {
   virtual void on_gone(std::string_view why) = 0;
   // The head that has begun takes too long.
   virtual void on_late_head() = 0;
-  // The process ends: no new requests after those under way.
+  // The process ends: what the client sends before it knows is served.
   virtual void on_drain() = 0;
+  // Nothing has come for as long as is waited: it ends.
+  virtual void on_idle() = 0;
   // No request is under way.
   virtual bool is_idle() const = 0;
   // Bytes of the client are due: of a request that has begun.

@@ -78,12 +78,14 @@ class Daemon:
         settings.setdefault("node", {}).update(name=f"lab-{self.name}", log_level="debug")
         self._child = None
 
-    def start(self, wait=True):
+    def start(self, wait=True, options=()):
         """Starts with the settings as they are now; returns when it is ready."""
         if self.running():
             raise RuntimeError(f"{self.name} runs already")
         self.config.write_text(json.dumps(self.settings, indent=2) + "\n")
-        self._child = Spawned(self.name, [self.lab.binary, self.role, "-c", self.config], self.log, self.namespace)
+        self._child = Spawned(
+            self.name, [self.lab.binary, self.role, "-c", self.config, *options], self.log, self.namespace
+        )
         if wait:
             self.wait_ready()
 
