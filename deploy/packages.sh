@@ -14,7 +14,10 @@ build=(
 )
 scene=( # what the demo and the network tests play with
   git iproute2 iputils-ping util-linux procps nftables tcpdump strace curl openssl ca-certificates
-  nginx-light libnginx-mod-stream haproxy dnsmasq-base nodejs python3 python3-pytest python3-scapy python3-yaml kubernetes-client runc
+  nginx-light libnginx-mod-stream haproxy dnsmasq-base nodejs python3 python3-pytest python3-scapy python3-yaml runc
+  # clients and servers for the ingress: HTTP/2 by the frame and by the page, WebSocket, gRPC
+  nghttp2-client python3-h2 python3-hyperframe python3-hpack python3-websockets python3-grpcio node-ws
+  chromium fonts-dejavu-core libnss3-tools python3-pil
 )
 # Peers to compare with, besides those of the scene, and what measuring takes. python3-munkres: what else python3-fonttools
 # takes depends on a libboost-dev that conflicts with ours.

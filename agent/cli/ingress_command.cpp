@@ -10,19 +10,26 @@
 namespace sluice::cli {
 namespace {
 
-int run(const RoleOptions& options) {
+struct IngressOptions : RoleOptions {
+  std::string take_over;
+};
+
+int run(const IngressOptions& options) {
   const auto settings = settings::load_ingress(options.settings_path);
   if (!settings) return bad_input(settings.error());
   if (options.check) return check_resources(settings->resources);
-  return run_role(settings->node, [&] { return ingress::run_ingress(*settings, SLUICE_VERSION, serve_admin); });
+  return run_role(settings->node,
+                  [&] { return ingress::run_ingress(*settings, SLUICE_VERSION, serve_admin, options.take_over); });
 }
 
 }  // namespace
 
 void add_ingress_command(CLI::App& app, int& exit_code) {
   auto* command = app.add_subcommand("ingress", "Run the ingress, which ends TLS and routes by host");
-  auto options = std::make_shared<RoleOptions>();
+  auto options = std::make_shared<IngressOptions>();
   add_role_options(*command, *options);
+  command->add_option("--take-over", options->take_over,
+                      "Admin socket of a running ingress: go on with its listening sockets, and let it drain");
   command->callback([options, &exit_code] { exit_code = run(*options); });
 }
 

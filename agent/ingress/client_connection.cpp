@@ -20,6 +20,8 @@ namespace sluice::ingress {
 namespace {
 
 constexpr net::Milliseconds linger_limit{1000};
+// A client that does not know yet that this process ends may be about to send a request.
+constexpr net::Milliseconds drain_grace{1000};
 constexpr int linger_reads = 16;
 
 // Parameters, not members: the connection is gone then.
@@ -57,7 +59,8 @@ ClientConnection::ClientConnection(Desk& desk, std::shared_ptr<const Plan> plan,
       id_(desk.house().recorder.next_id()),
       started_ns_(monotonic_ns()),
       moved_ns_(started_ns_),
-      stage_(listener.kind == IngressListener::Kind::tls ? Stage::hello : Stage::open) {}
+      stage_(listener.kind == IngressListener::Kind::tls ? Stage::hello : Stage::open),
+      draining_(desk.is_draining()) {}
 
 ClientConnection::~ClientConnection() = default;
 
@@ -195,6 +198,7 @@ void ClientConnection::begin_codec(std::string_view protocol) {
   } else {
     codec_ = std::make_unique<Http1Server>(*this);
   }
+  if (draining_) codec_->on_drain();
 }
 
 bool ClientConnection::flush() {
@@ -252,7 +256,7 @@ void ClientConnection::on_request_begun() {
 void ClientConnection::on_request_ended() {
   in_head_ = false;
   waiting_ = true;
-  arm(desk_.timeouts(), desk_.settings().limits.http_idle_timeout);
+  arm(desk_.timeouts(), draining_ ? drain_grace : desk_.settings().limits.http_idle_timeout);
 }
 
 void ClientConnection::on_timeout() {
@@ -270,9 +274,12 @@ void ClientConnection::on_timeout() {
     if (!moved) return end("idle");
   } else if (!codec_ || codec_->is_idle()) {
     // Between requests, or before the first one.
-    return codec_ ? codec_->on_drain() : finish();
+    idle_ = true;
+    if (!codec_) return finish();
+    arm(desk_.timeouts(), desk_.settings().ingress.stall_timeout);
+    return codec_->on_idle();
   } else if (in_head_) {
-    return end("timeout");
+    return codec_->on_late_head();
   } else if (!moved && (channel_->queued() > 0 || codec_->awaits_client())) {
     return end("idle");
   } else if (std::chrono::nanoseconds(now_ns - moved_ns_) > limits.idle_timeout) {
@@ -312,6 +319,7 @@ void ClientConnection::end(std::string_view why) {
   stage_ = Stage::over;
   disarm();
   if (codec_) codec_->on_gone(why);
+  if (codec_ && is_encrypted() && requests_ == 0) record_unused(idle_ ? "idle" : why);
   if (gently) {
     channel_->socket().close();
   } else {
@@ -324,8 +332,8 @@ void ClientConnection::end(std::string_view why) {
 void ClientConnection::drain() {
   draining_ = true;
   if (stage_ != Stage::open) return;
-  if (codec_) return codec_->on_drain();
-  finish();
+  if (codec_) codec_->on_drain();
+  if (!codec_ || codec_->is_idle()) arm(desk_.timeouts(), drain_grace);
 }
 
 void ClientConnection::describe(observe::Record& record) const {
@@ -348,6 +356,20 @@ void ClientConnection::refuse_hello(Reason reason, std::string_view detail) {
   channel_->write(ByteSpan(relay::refusal_answer(Sniffed::tls, reason, sni_, detail)));
   stage_ = Stage::finishing;
   turn_soon();
+}
+
+void ClientConnection::record_unused(std::string_view why) {
+  observe::Record record;
+  describe(record);
+  record.event = observe::Event::close;
+  record.protocol = "tls";
+  record.verdict = observe::Decision::allow;
+  record.reason = Reason::registered;
+  record.bytes_sent = received_;
+  record.bytes_received = sent_;
+  record.duration_ms = static_cast<double>(monotonic_ns() - started_ns_) / 1e6;
+  record.close_reason = why;
+  desk_.house().recorder.event(record);
 }
 
 void ClientConnection::record_refusal(Reason reason, std::string_view detail) {

@@ -84,6 +84,8 @@ class ClientConnection final : public Guest, public serving::Live, private net::
   void discard();
   void refuse_hello(Reason reason, std::string_view detail);
   void record_refusal(Reason reason, std::string_view detail);
+  // For TLS that nobody asked anything in.
+  void record_unused(std::string_view why);
 
   Desk& desk_;
   std::shared_ptr<const Plan> plan_;
@@ -107,6 +109,7 @@ class ClientConnection final : public Guest, public serving::Live, private net::
   bool turn_asked_ = false;
   bool waiting_ = false;  // for a request; the timeout is that of idle connections
   bool in_head_ = false;
+  bool idle_ = false;  // for so long that it ends
   bool draining_ = false;
   bool outdated_ = false;
 };

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
+#include <boost/asio/post.hpp>
+#include <iterator>
 #include <utility>
 
 #include "base/clock.h"
@@ -17,6 +19,14 @@ namespace {
 constexpr std::uint64_t second_ns = 1'000'000'000;
 constexpr std::size_t max_names = 32;
 constexpr std::size_t max_addresses = 256;
+constexpr std::size_t default_pending = 1024;
+// What waits for ever takes a file descriptor for ever.
+constexpr net::Milliseconds longest_rest{24 * 3600 * 1000};
+
+// Of connectionPool, 0 is no limit.
+std::size_t limit_of(const std::optional<std::uint32_t>& limit, std::size_t otherwise) {
+  return limit.value_or(0) > 0 ? *limit : otherwise;
+}
 
 std::uint64_t to_ns(net::Milliseconds time) {
   return static_cast<std::uint64_t>(std::chrono::nanoseconds(time).count());
@@ -36,6 +46,20 @@ bool Place::keep(Http1Client& connection) {
 
 void Place::forget(const Http1Client& connection) {
   std::erase(resting, &connection);
+}
+
+void Place::count_connection(int by) {
+  connections += by;
+  load->connections += by;
+  if (by > 0) return;
+  if (const auto owner = cluster.lock()) owner->on_room();
+}
+
+void Place::count_request(int by) {
+  requests += by;
+  load->requests += by;
+  if (by > 0) return;
+  if (const auto owner = cluster.lock()) owner->on_room();
 }
 
 bool Cluster::is_failure(unsigned status) const {
@@ -89,6 +113,7 @@ void Cluster::use(Target target) {
                        !std::equal(plan.begin(), plan.end(), plan_.begin(), same);
   protocol_ = target.port->protocol;
   target_ = std::move(target);
+  for (const auto& place : places_) place->limits = limits();
   if (!changed) return;
   plan_ = std::move(plan);
   by_name_ = std::any_of(plan_.begin(), plan_.end(), [](const auto& one) { return !one.address; });
@@ -138,7 +163,7 @@ void Cluster::settle(std::string problem) {
   while (!waiters_.empty()) {
     auto& waiter = waiters_.front();
     waiters_.pop_front();
-    waiter.on_endpoints();
+    waiter.on_ready();
   }
 }
 
@@ -148,7 +173,8 @@ void Cluster::set_endpoints(const std::vector<Endpoint>& endpoints) {
     const auto is_it = [&](const auto& place) { return place->address == endpoint; };
     if (std::any_of(places.begin(), places.end(), is_it)) continue;
     const auto known = std::find_if(places_.begin(), places_.end(), is_it);
-    places.push_back(known != places_.end() ? *known : std::make_shared<Place>(endpoint));
+    places.push_back(known != places_.end() ? *known : std::make_shared<Place>(endpoint, weak_from_this(), load_));
+    places.back()->limits = limits();
   }
   const auto before = std::exchange(places_, std::move(places));
   for (const auto& place : before) {
@@ -178,10 +204,61 @@ std::shared_ptr<Place> Cluster::choose(std::span<const Place* const> tried) {
   return places_[next_ % places_.size()];
 }
 
-ServerStream* Cluster::open(const std::shared_ptr<Place>& place, AnswerTaker& taker, std::string& problem) {
+Place::Limits Cluster::limits() const {
+  const auto& policy = target_.policy;
+  Place::Limits limits;
+  limits.connect_timeout = policy.connect_timeout_ms ? net::Milliseconds(*policy.connect_timeout_ms)
+                                                     : desk_.settings().limits.connect_timeout;
+  if (!policy.http) return limits;
+  if (const auto idle = policy.http->idle_timeout_ms) limits.rest = *idle > 0 ? net::Milliseconds(*idle) : longest_rest;
+  limits.requests = policy.http->max_requests_per_connection.value_or(0);
+  return limits;
+}
+
+bool Cluster::has_connection() const {
+  return std::any_of(places_.begin(), places_.end(), [](const auto& place) { return place->connections > 0; });
+}
+
+// For the worker that has none, one is always there: nobody would tell it that there is room.
+Cluster::NoStream Cluster::no_connection() const {
+  const auto limit = target_.policy.http ? target_.policy.http->max_pending_requests : std::nullopt;
+  const auto waiting = static_cast<std::size_t>(std::distance(pending_.begin(), pending_.end()));
+  if (target_.speaks_http2()) return {NoStream::Kind::limited, "connectionPool.tcp.maxConnections is reached"};
+  if (waiting >= limit_of(limit, default_pending)) {
+    return {NoStream::Kind::limited, "connectionPool.http.http1MaxPendingRequests is reached"};
+  }
+  return {NoStream::Kind::wait, "connectionPool.tcp.maxConnections is reached"};
+}
+
+// Not at once: who is counted may still be at what it does.
+void Cluster::on_room() {
+  if (pending_.empty()) return;
+  boost::asio::post(desk_.worker().context(), [weak = weak_from_this()] {
+    const auto self = weak.lock();
+    if (!self || self->pending_.empty()) return;
+    auto& waiter = self->pending_.front();
+    self->pending_.pop_front();
+    waiter.on_ready();
+  });
+}
+
+bool Cluster::begin_retry() {
+  const auto& pool = target_.policy.http;
+  const auto limit = pool ? limit_of(pool->max_retries, SIZE_MAX) : SIZE_MAX;
+  if (load_->retries >= limit) return false;
+  ++load_->retries;
+  return true;
+}
+
+ServerStream* Cluster::open(const std::shared_ptr<Place>& place, AnswerTaker& taker, NoStream& why) {
+  const auto& pool = target_.policy.http;
+  if (pool && load_->requests >= limit_of(pool->max_requests, SIZE_MAX)) {
+    why = {NoStream::Kind::limited, "connectionPool.http.http2MaxRequests is reached"};
+    return nullptr;
+  }
   if (target_.speaks_http2()) {
     if (place->shared == nullptr || !place->shared->has_room()) {
-      auto channel = dial(*place, problem);
+      auto channel = dial(*place, why);
       if (!channel) return nullptr;
       place->shared = &desk_.add(std::make_unique<Http2Client>(desk_, place, std::move(channel)));
     }
@@ -192,7 +269,7 @@ ServerStream* Cluster::open(const std::shared_ptr<Place>& place, AnswerTaker& ta
     client = place->resting.back();
     place->resting.pop_back();
   } else {
-    auto channel = dial(*place, problem);
+    auto channel = dial(*place, why);
     if (!channel) return nullptr;
     client = &desk_.add(std::make_unique<Http1Client>(desk_, place, std::move(channel)));
   }
@@ -200,10 +277,11 @@ ServerStream* Cluster::open(const std::shared_ptr<Place>& place, AnswerTaker& ta
   return client;
 }
 
-std::unique_ptr<net::Channel> Cluster::dial(const Place& place, std::string& problem) {
+std::unique_ptr<net::Channel> Cluster::dial(const Place& place, NoStream& why) {
   const auto& policy = target_.policy;
-  if (policy.max_connections && place.connections >= *policy.max_connections) {
-    problem = "connectionPool.tcp.maxConnections is reached";
+  auto& problem = why.problem;
+  if (policy.max_connections && load_->connections >= *policy.max_connections && has_connection()) {
+    why = no_connection();
     return nullptr;
   }
   net::Socket socket(desk_.worker().context().get_executor());

@@ -2,6 +2,7 @@
 
 #include <fmt/chrono.h>
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <ctime>
@@ -84,12 +85,23 @@ std::shared_ptr<Cluster> Desk::find_cluster(const Plan& plan, const Destination&
   if (!target) return current ? found_[&destination] = nullptr : nullptr;
   auto key =
       fmt::format("{} {} {} {}", target->service->rule(), target->host, target->port->number, destination.subset);
-  auto& cluster = clusters_[std::move(key)];
+  auto& cluster = clusters_[key];
   // A request that was held up goes where those go that came after it.
   const bool is_new = !cluster;
-  if (is_new) cluster = std::make_shared<Cluster>(*this, destination.host);
+  if (is_new) cluster = std::make_shared<Cluster>(*this, destination.host, house_.loads.get(key));
   if (is_new || current) cluster->use(std::move(*target));
   return current ? found_[&destination] = cluster : cluster;
+}
+
+std::shared_ptr<Cluster> Desk::find_mirror(const Plan& plan, const Destination& destination, std::uint16_t port,
+                                           std::string_view rule) {
+  const bool is_news = &plan == plan_.get() && !found_.contains(&destination);
+  auto cluster = find_cluster(plan, destination, port);
+  if (!cluster && is_news) {
+    spdlog::warn("{}: requests are not mirrored to {}: no service has that host, port or subset", rule,
+                 destination.host);
+  }
+  return cluster;
 }
 
 void Desk::note_request(const Plan* plan, const IngressRoute& route, unsigned status, double seconds) {

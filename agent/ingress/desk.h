@@ -16,6 +16,7 @@
 #include "ingress/cluster.h"
 #include "ingress/exchange.h"
 #include "ingress/guest.h"
+#include "ingress/load.h"
 #include "ingress/plan.h"
 #include "net/channel.h"
 #include "observe/metrics.h"
@@ -36,6 +37,7 @@ struct House {
   serving::Recorder& recorder;
   observe::Metrics& metrics;
   tls::OriginationContexts& originations;
+  Loads& loads;
 };
 
 // Belongs to its worker's thread.
@@ -75,6 +77,9 @@ class Desk {
   // Where requests for `destination`, of a rule of `plan`, go; null: no service has that host and port. `port`: the
   // listener's, for destinations that name none.
   std::shared_ptr<Cluster> find_cluster(const Plan& plan, const Destination& destination, std::uint16_t port);
+  // The same for copies of the requests of `rule`, which are left out where there is none: the log says so, once.
+  std::shared_ptr<Cluster> find_mirror(const Plan& plan, const Destination& destination, std::uint16_t port,
+                                       std::string_view rule);
 
   // The same without regard to connections; nullopt: no service has that host and port.
   std::optional<Target> find_target(const Plan& plan, const Destination& destination, std::uint16_t port) const;

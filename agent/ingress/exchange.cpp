@@ -175,6 +175,7 @@ void Exchange::prepare(ClientConnection& connection) {
   request_ended_ = false;
   request_trailers_.clear();
   tries_ = 0;
+  is_retry_ = false;
   fault_abort_ = nullptr;
   status_ = 0;
   sent_bytes_ = received_bytes_ = 0;
@@ -282,7 +283,7 @@ void Exchange::forward() {
 void Exchange::begin_mirrors() {
   for (const auto& mirror : route_.rule->mirrors) {
     if (!is_chosen(mirror.share, desk_.pick())) continue;
-    auto cluster = desk_.find_cluster(*plan_, mirror.destination, connection_->listener()->port);
+    auto cluster = desk_.find_mirror(*plan_, mirror.destination, connection_->listener()->port, route_.name);
     if (cluster) mirrors_.push_back(&Mirror::begin(desk_, std::move(cluster), outgoing_));
   }
 }
@@ -338,10 +339,6 @@ bool Exchange::prepare_outgoing(const Destination& destination) {
   return true;
 }
 
-void Exchange::on_endpoints() {
-  try_place();
-}
-
 void Exchange::try_place() {
   place_ = cluster_->choose(tried_);
   if (!place_) return respond(503, "no_endpoint", cluster_->problem());
@@ -350,10 +347,10 @@ void Exchange::try_place() {
 }
 
 void Exchange::send_request() {
+  Cluster::NoStream why;
+  server_ = cluster_->open(place_, *this, why);
+  if (server_ == nullptr) return on_no_stream(std::move(why));
   ++tries_;
-  std::string problem;
-  server_ = cluster_->open(place_, *this, problem);
-  if (server_ == nullptr) return on_failure({Failure::Kind::connect, std::move(problem)});
   upstream_ = place_->address_text;
   server_->send_request(outgoing_);
   if (!sent_content_.empty()) server_->send_content(sent_content_);
@@ -367,6 +364,25 @@ void Exchange::send_request() {
   // Who expects to be told to go on has waited for this.
   if (std::exchange(request_.expects_continue, false) && received_bytes_ == 0) client_->send_interim(100, {});
   client_->read_more();
+}
+
+void Exchange::on_no_stream(Cluster::NoStream why) {
+  switch (why.kind) {
+    case Cluster::NoStream::Kind::failed:
+      ++tries_;
+      return on_failure({Failure::Kind::connect, std::move(why.problem)});
+    case Cluster::NoStream::Kind::limited:
+      return respond(503, "overloaded", why.problem);
+    case Cluster::NoStream::Kind::wait:
+      tried_.pop_back();
+      detail_ = std::move(why.problem);
+      cluster_->wait_for_connection(*this);
+      return step_.set(static_cast<std::uint32_t>(place_->limits.connect_timeout.count()), &Exchange::on_no_connection);
+  }
+}
+
+void Exchange::on_no_connection() {
+  respond(503, "overloaded", std::string(detail_));
 }
 
 bool Exchange::on_request_content(ByteSpan content) {
@@ -473,11 +489,13 @@ const HttpRetries& Exchange::retries() const {
   return route_.rule->retries ? *route_.rule->retries : by_default;
 }
 
-bool Exchange::may_retry(std::uint32_t conditions) const {
-  return status_ == 0 && resendable_ && tries_ <= retries().attempts && (retries().on & conditions) != 0;
+bool Exchange::may_retry(std::uint32_t conditions) {
+  if (status_ != 0 || !resendable_ || tries_ > retries().attempts || (retries().on & conditions) == 0) return false;
+  is_retry_ = is_retry_ || cluster_->begin_retry();
+  return is_retry_;
 }
 
-bool Exchange::may_retry(const Answer& answer) const {
+bool Exchange::may_retry(const Answer& answer) {
   std::uint32_t conditions = 0;
   if (answer.status >= 500) conditions |= HttpRetries::server_error;
   if (answer.status >= 502 && answer.status <= 504) conditions |= HttpRetries::gateway_error;
@@ -569,6 +587,7 @@ void Exchange::finish(std::string_view how) {
   step_.stop();
   Waiter::unlink();
   drop_server();
+  if (is_retry_) cluster_->end_retry();
   for (auto* mirror : mirrors_) mirror->leave();
   mirrors_.clear();
   record(how);

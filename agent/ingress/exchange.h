@@ -72,8 +72,9 @@ class Exchange final : public RequestTaker, private AnswerTaker, private Cluster
   bool prepare_outgoing(const Destination& destination);
   void begin_mirrors();
   void try_place();
-  void on_endpoints() override;
+  void on_ready() override { try_place(); }
   void send_request();
+  void on_no_stream(Cluster::NoStream why);
 
   // AnswerTaker
   void on_interim(unsigned status, const Fields& fields) override;
@@ -84,12 +85,13 @@ class Exchange final : public RequestTaker, private AnswerTaker, private Cluster
   void on_server_room() override;
 
   const HttpRetries& retries() const;
-  bool may_retry(std::uint32_t conditions) const;
-  bool may_retry(const Answer& answer) const;
+  // True: it is counted among the destination's retries from here on.
+  bool may_retry(std::uint32_t conditions);
+  bool may_retry(const Answer& answer);
   void retry();
   void on_try_timeout();
   void on_timeout();
-  void on_no_answer();
+  void on_no_connection();
 
   // Answers of our own.
   void respond(unsigned status, std::string_view reason, std::string_view detail);
@@ -132,6 +134,7 @@ class Exchange final : public RequestTaker, private AnswerTaker, private Cluster
   bool request_ended_ = false;
   Fields request_trailers_;
   unsigned tries_ = 0;
+  bool is_retry_ = false;  // counted among those of the destination
   bool fault_abort_due_ = false;
   const HttpFault::Abort* fault_abort_ = nullptr;
 

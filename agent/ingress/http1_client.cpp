@@ -7,12 +7,6 @@
 #include "ingress/http1_text.h"
 
 namespace sluice::ingress {
-namespace {
-
-constexpr net::Milliseconds rest_limit{60000};
-
-}  // namespace
-
 Http1Client::~Http1Client() {
   place_->forget(*this);
 }
@@ -22,7 +16,8 @@ void Http1Client::serve(AnswerTaker& taker) {
   request_ended_ = answer_begun_ = head_taken_ = answer_ended_ = false;
   chunked_ = keeps_alive_ = until_close_ = raw_ = paused_ = false;
   body_.reset();
-  ++place_->requests;
+  ++uses_;
+  place_->count_request(1);
   wake();
 }
 
@@ -103,7 +98,7 @@ void Http1Client::on_input() {
       case net::Io::end:
         return on_end();
       case net::Io::broken:
-        return fail(answer_begun_ || !was_used_ ? Failure::Kind::reset : Failure::Kind::stale,
+        return fail(answer_begun_ || uses_ < 2 ? Failure::Kind::reset : Failure::Kind::stale,
                     place_->address_text + ": the connection broke");
     }
   }
@@ -114,7 +109,7 @@ void Http1Client::on_end() {
     close();
     return end_answer();
   }
-  fail(answer_begun_ || !was_used_ ? Failure::Kind::reset : Failure::Kind::stale,
+  fail(answer_begun_ || uses_ < 2 ? Failure::Kind::reset : Failure::Kind::stale,
        place_->address_text + (answer_begun_ ? ": ended within its answer" : ": ended without an answer"));
 }
 
@@ -213,11 +208,12 @@ void Http1Client::end_answer() {
 void Http1Client::release() {
   if (taker_ == nullptr) return;
   taker_ = nullptr;
-  --place_->requests;
+  place_->count_request(-1);
   paused_ = false;
-  was_used_ = true;
-  const bool reusable = is_open() && answer_ended_ && keeps_alive_ && request_ended_ && kept_.empty() && !place_->gone;
-  if (reusable && place_->keep(*this)) return rest(rest_limit);
+  const auto most = place_->limits.requests;
+  const bool reusable = is_open() && answer_ended_ && keeps_alive_ && request_ended_ && kept_.empty() &&
+                        !place_->gone && (most == 0 || uses_ < most);
+  if (reusable && place_->keep(*this)) return rest(place_->limits.rest);
   leave();
 }
 

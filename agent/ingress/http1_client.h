@@ -59,7 +59,7 @@ class Http1Client final : public ServerConnection, public ServerStream {
   bool raw_ = false;  // upgraded
   bool wants_upgrade_ = false;
   bool paused_ = false;
-  bool was_used_ = false;  // by an exchange before this one
+  std::uint32_t uses_ = 0;  // exchanges that it had, this one among them
 };
 
 }  // namespace sluice::ingress

@@ -88,7 +88,8 @@ bool Http1Server::take_head(ByteSpan& bytes) {
   const bool too_large = bytes.size() >= settings.ingress.max_head_bytes;
   connection_.expect_head();
   if (!too_large && !may_be_whole(bytes, before)) return false;
-  auto result = wire::parse_request_head(bytes);
+  const auto scheme = connection_.is_encrypted() ? wire::TargetScheme::http_or_https : wire::TargetScheme::http;
+  auto result = wire::parse_request_head(bytes, scheme);
   if (auto* head = std::get_if<wire::RequestHead>(&result)) {
     looked_at_ = 0;
     const auto whole = bytes.first(head->wire_bytes);
@@ -214,9 +215,14 @@ void Http1Server::on_gone(std::string_view why) {
   if (auto* exchange = std::exchange(exchange_, nullptr)) exchange->on_client_gone(why);
 }
 
+void Http1Server::on_late_head() {
+  kept_.clear();
+  refuse(408, "hello_timeout", "the head of the request took too long");
+}
+
+// A request that is on its way already is answered, with "Connection: close".
 void Http1Server::on_drain() {
-  closes_ = true;
-  if (is_idle()) connection_.finish();
+  if (exchange_ != nullptr) closes_ = true;
 }
 
 void Http1Server::send_interim(unsigned status, const Fields& fields) {

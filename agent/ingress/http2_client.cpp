@@ -14,7 +14,6 @@ namespace {
 constexpr std::uint32_t stream_window_bytes = 256UL * 1024;
 constexpr std::int32_t connection_window_bytes = 4 * 1024 * 1024;
 constexpr std::size_t max_streams = 1000;
-constexpr net::Milliseconds rest_limit{60000};
 
 std::string_view text_of(const std::uint8_t* bytes, std::size_t size) {
   return {reinterpret_cast<const char*>(bytes), size};
@@ -81,7 +80,7 @@ class Http2Client::Stream final : public ServerStream {
 
   void release() override {
     taker = nullptr;
-    --client_.place_->requests;
+    client_.place_->count_request(-1);
     const bool open = id > 0 && client_.by_id_.contains(id);
     if (!open || client_.is_over()) return client_.forget(*this);
     consume(std::exchange(unconsumed_, 0));
@@ -250,9 +249,12 @@ ServerStream& Http2Client::open(AnswerTaker& taker) {
   auto stream = std::move(idle_.back());
   idle_.pop_back();
   stream->serve(taker);
-  ++place_->requests;
+  place_->count_request(1);
   wake();
-  return *streams_.emplace_back(std::move(stream));
+  auto& opened = *streams_.emplace_back(std::move(stream));
+  // Its last one: it ends when all are over.
+  if (++uses_ == place_->limits.requests) retire();
+  return opened;
 }
 
 void Http2Client::retire() {
@@ -307,7 +309,7 @@ void Http2Client::forget(Stream& stream) {
   idle_.push_back(std::move(kept));
   if (!streams_.empty() || is_over()) return;
   if (retiring_) return flush_soon();
-  rest(rest_limit);
+  rest(place_->limits.rest);
 }
 
 void Http2Client::on_input() {

@@ -46,6 +46,7 @@ class Http2Client final : public ServerConnection {
   std::unordered_map<std::int32_t, Stream*> by_id_;  // of the open ones
   std::vector<std::unique_ptr<Stream>> streams_;     // all that somebody holds, or that are open
   std::vector<std::unique_ptr<Stream>> idle_;
+  std::uint32_t uses_ = 0;  // requests so far
   bool retiring_ = false;
 };
 

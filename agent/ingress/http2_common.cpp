@@ -68,7 +68,9 @@ void Http2Content::send(net::Channel& channel, const std::uint8_t* head, std::si
 
 void Http2Head::clear() {
   method.clear();
+  scheme.clear();
   authority.clear();
+  protocol.clear();
   path.clear();
   status = 0;
   bytes_ = 0;
@@ -81,8 +83,12 @@ bool Http2Head::add(std::string_view name, std::string_view value) {
   if (is_too_large()) return false;
   if (name == ":method") {
     method = value;
+  } else if (name == ":scheme") {
+    scheme = value;
   } else if (name == ":authority") {
     authority = value;
+  } else if (name == ":protocol") {
+    protocol = value;
   } else if (name == ":path") {
     path = value;
   } else if (name == ":status") {

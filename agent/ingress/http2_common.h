@@ -79,7 +79,9 @@ class Http2Head {
   const std::string& finish();
 
   std::string method;
+  std::string scheme;
   std::string authority;
+  std::string protocol;  // RFC 8441
   std::string path;
   unsigned status = 0;
 

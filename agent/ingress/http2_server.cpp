@@ -14,6 +14,10 @@ constexpr std::uint32_t stream_window_bytes = 256UL * 1024;
 constexpr std::int32_t connection_window_bytes = 1024 * 1024;
 constexpr std::size_t hopeless_heads = 4;  // a head of so many times the limit ends the connection
 constexpr std::size_t kept_streams = 16;
+// How many WINDOW_UPDATEs a client may send: some to begin with, some for each request, and for each DATA that it got.
+constexpr std::size_t windows_at_first = 100;
+constexpr std::size_t windows_per_stream = 10;
+constexpr std::size_t windows_per_data = 10;
 
 std::string_view text_of(const std::uint8_t* bytes, std::size_t size) {
   return {reinterpret_cast<const char*>(bytes), size};
@@ -42,6 +46,8 @@ class Http2Server::Stream final : public ClientStream {
     content.clear();
     unconsumed_ = 0;
     received = 0;
+    early_.clear();
+    is_tunnel = holds_ = is_through_ = false;
     request_ended = head_ended = paused_ = answer_begun_ = answer_ended_ = false;
   }
 
@@ -54,15 +60,19 @@ class Http2Server::Stream final : public ClientStream {
 
   void send_head(const Answer& answer) override {
     answer_begun_ = true;
-    // There is no upgrade in HTTP/2, and none is passed on.
-    if (answer.status == 101) return abort();
-    auto& nv = begin_fields(answer.status, *answer.fields);
+    // What says that the bytes are the tunnel's now is 101 there and 2xx here; a server that answers 2xx by itself has
+    // understood something else.
+    if (is_tunnel ? answer.status / 100 == 2 : answer.status == 101) return abort();
+    is_through_ = is_tunnel && answer.status == 101;
+    auto& nv = begin_fields(is_through_ ? 200 : answer.status, *answer.fields);
     if (!answer.content_length.empty()) nv.add("content-length", answer.content_length);
     if (find_field(*answer.fields, "date") == nullptr) nv.add("date", server_.connection_.desk().date());
     nghttp2_data_provider provider{{.ptr = &content}, read_content};
     answer_ended_ = answer.ends;
     ::nghttp2_submit_response(session(), id, nv.data(), nv.size(), answer.ends ? nullptr : &provider);
     server_.connection_.flush_soon();
+    // What was held has a turn of its own: the exchange is at telling this.
+    server_.tunnel_begun_ = server_.tunnel_begun_ || is_through_;
   }
 
   void send_content(ByteSpan bytes) override {
@@ -104,19 +114,35 @@ class Http2Server::Stream final : public ClientStream {
   void take(ByteSpan bytes) {
     ::nghttp2_session_consume_connection(session(), bytes.size());
     if (exchange == nullptr) return consume(bytes.size());
+    if (holds_) return hold(bytes);
     received += bytes.size();
     const auto limit = server_.connection_.desk().settings().ingress.max_body_bytes;
-    if (limit > 0 && received > limit) {
+    if (limit > 0 && received > limit && !is_tunnel) {
       exchange->on_client_error(413, "overloaded", "body too large");
       return consume(bytes.size());
     }
-    paused_ = !exchange->on_request_content(bytes);
-    if (paused_ && exchange != nullptr) {
-      unconsumed_ += bytes.size();
-    } else {
-      consume(bytes.size());
-    }
+    pass_on(bytes);
   }
+
+  // Who asks for a tunnel is to wait for it; what comes before would be a request of its own to a server that makes
+  // none of it. The window bounds it.
+  void hold(ByteSpan bytes) { early_.insert(early_.end(), bytes.begin(), bytes.end()); }
+
+  void release_early() {
+    if (!holds_ || !is_through_ || exchange == nullptr) return;
+    holds_ = false;
+    const auto bytes = std::exchange(early_, {});
+    if (!bytes.empty()) pass_on(bytes);
+    if (request_ended && exchange != nullptr) exchange->on_request_end({});
+  }
+
+  void end_request() {
+    request_ended = true;
+    if (exchange != nullptr && !holds_) exchange->on_request_end({});
+  }
+
+  // Extended CONNECT (RFC 8441).
+  void begin_tunnel() { is_tunnel = holds_ = true; }
 
   static ssize_t read_content(nghttp2_session* session, std::int32_t id, std::uint8_t*, std::size_t length,
                               std::uint32_t* flags, nghttp2_data_source* source, void*) {
@@ -134,6 +160,7 @@ class Http2Server::Stream final : public ClientStream {
   std::uint64_t received = 0;
   bool head_ended = false;
   bool request_ended = false;
+  bool is_tunnel = false;
 
  private:
   nghttp2_session* session() const { return server_.session_.get(); }
@@ -153,12 +180,24 @@ class Http2Server::Stream final : public ClientStream {
     server_.connection_.flush_soon();
   }
 
+  void pass_on(ByteSpan bytes) {
+    paused_ = !exchange->on_request_content(bytes);
+    if (paused_ && exchange != nullptr) {
+      unconsumed_ += bytes.size();
+    } else {
+      consume(bytes.size());
+    }
+  }
+
   void consume(std::size_t size) {
     if (size > 0) ::nghttp2_session_consume_stream(session(), id, size);
   }
 
   std::size_t unconsumed_ = 0;
+  std::vector<std::uint8_t> early_;  // of a tunnel, before it is there
   std::array<char, 3> digits_{};
+  bool holds_ = false;       // early_, and the end behind it
+  bool is_through_ = false;  // the tunnel is there
   bool paused_ = false;
   bool answer_begun_ = false;
   bool answer_ended_ = false;
@@ -172,12 +211,31 @@ struct Http2Server::Callbacks {
     return 0;
   }
 
-  // Of every frame, those that nghttp2 passes over among them.
+  // Of every frame of a known type, before nghttp2 makes anything of it.
   static int on_begin_frame(nghttp2_session*, const nghttp2_frame_hd* head, void* user) {
-    constexpr std::array of_requests = {NGHTTP2_DATA, NGHTTP2_HEADERS, NGHTTP2_RST_STREAM, NGHTTP2_CONTINUATION,
-                                        NGHTTP2_WINDOW_UPDATE};
-    const bool is_control = std::find(of_requests.begin(), of_requests.end(), head->type) == of_requests.end();
-    return !is_control || self(user).controls_.take() ? 0 : self(user).calm_down();
+    auto& server = self(user);
+    switch (head->type) {
+      case NGHTTP2_DATA:
+      case NGHTTP2_HEADERS:
+        return server.is_closed(head->stream_id) ? server.end_by(NGHTTP2_STREAM_CLOSED) : 0;
+      case NGHTTP2_RST_STREAM:
+      case NGHTTP2_CONTINUATION:
+        return 0;
+      case NGHTTP2_WINDOW_UPDATE:
+        return server.takes_window() ? 0 : server.end_by(NGHTTP2_ENHANCE_YOUR_CALM);
+      case NGHTTP2_PRIORITY:
+        if (head->stream_id == 0) return server.end_by(NGHTTP2_PROTOCOL_ERROR);
+        [[fallthrough]];
+      default:
+        return server.controls_.take() ? 0 : server.end_by(NGHTTP2_ENHANCE_YOUR_CALM);
+    }
+  }
+
+  // What is wrong with a stream alone: it is reset, and what is on its way on it is passed over.
+  static int on_invalid_frame(nghttp2_session*, const nghttp2_frame* frame, int, void* user) {
+    auto& server = self(user);
+    server.reset_until_ = std::max(server.reset_until_, frame->hd.stream_id);
+    return server.resets_.take() ? 0 : server.end_by(NGHTTP2_ENHANCE_YOUR_CALM);
   }
 
   static int on_header(nghttp2_session*, const nghttp2_frame* frame, const std::uint8_t* name, std::size_t name_bytes,
@@ -206,15 +264,17 @@ struct Http2Server::Callbacks {
         if (frame->hd.type == NGHTTP2_HEADERS) {
           server.end_head(*stream, ends);
         } else if (ends) {
-          stream->request_ended = true;
-          if (stream->exchange != nullptr) stream->exchange->on_request_end({});
+          stream->end_request();
         } else if (frame->hd.length == 0) {
-          return server.controls_.take() ? 0 : server.calm_down();
+          return server.controls_.take() ? 0 : server.end_by(NGHTTP2_ENHANCE_YOUR_CALM);
         }
         return 0;
       }
+      case NGHTTP2_PING:
+        if (server.draining_ && (frame->hd.flags & NGHTTP2_FLAG_ACK) != 0) server.end_streams();
+        return 0;
       case NGHTTP2_RST_STREAM:
-        return server.resets_.take() ? 0 : server.calm_down();
+        return server.resets_.take() ? 0 : server.end_by(NGHTTP2_ENHANCE_YOUR_CALM);
       default:
         return 0;
     }
@@ -231,9 +291,15 @@ struct Http2Server::Callbacks {
   }
 
   static int on_frame_sent(nghttp2_session* session, const nghttp2_frame* frame, void* user) {
+    auto& server = self(user);
+    if (frame->hd.type == NGHTTP2_RST_STREAM) {
+      server.reset_until_ = std::max(server.reset_until_, frame->hd.stream_id);
+    } else if (frame->hd.type == NGHTTP2_DATA) {
+      server.spare_windows_ += windows_per_data;
+    }
     const bool ends = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
     if (!ends || (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA)) return 0;
-    const auto* stream = self(user).find(frame->hd.stream_id);
+    const auto* stream = server.find(frame->hd.stream_id);
     // RFC 9113 section 8.1: the answer is whole, and the rest of the request is not wanted.
     if (stream != nullptr && !stream->request_ended) {
       ::nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_NO_ERROR);
@@ -261,6 +327,7 @@ struct Http2Server::Callbacks {
       ::nghttp2_session_callbacks_set_on_begin_frame_callback(made, on_begin_frame);
       ::nghttp2_session_callbacks_set_on_header_callback(made, on_header);
       ::nghttp2_session_callbacks_set_on_invalid_header_callback(made, on_invalid_header);
+      ::nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(made, on_invalid_frame);
       ::nghttp2_session_callbacks_set_on_frame_recv_callback(made, on_frame);
       ::nghttp2_session_callbacks_set_on_data_chunk_recv_callback(made, on_data);
       ::nghttp2_session_callbacks_set_on_frame_send_callback(made, on_frame_sent);
@@ -280,14 +347,14 @@ struct Http2Server::Callbacks {
       ::nghttp2_option_set_max_continuations(made, 8);
       ::nghttp2_option_set_max_settings(made, 32);
       ::nghttp2_option_set_max_outbound_ack(made, 100);
-      ::nghttp2_option_set_stream_reset_rate_limit(made, 200, 50);
       return made;
     }();
     return *options;
   }
 };
 
-Http2Server::Http2Server(ClientConnection& connection) : connection_(connection), resets_(200, 50), controls_(200, 20) {
+Http2Server::Http2Server(ClientConnection& connection)
+    : connection_(connection), resets_(200, 50), controls_(200, 20), spare_windows_(windows_at_first) {
   nghttp2_session* made = nullptr;
   if (::nghttp2_session_server_new2(&made, &Callbacks::get(), this, &Callbacks::options()) != 0) {
     failed_ = true;
@@ -295,10 +362,11 @@ Http2Server::Http2Server(ClientConnection& connection) : connection_(connection)
   }
   session_.reset(made);
   const auto& settings = connection_.desk().settings().ingress;
-  const std::array<nghttp2_settings_entry, 4> entries = {
+  const std::array<nghttp2_settings_entry, 5> entries = {
       {{NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, settings.max_streams},
        {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, stream_window_bytes},
        {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, settings.max_head_bytes},
+       {NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1},
        {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1}}};
   ::nghttp2_submit_settings(made, NGHTTP2_FLAG_NONE, entries.data(), entries.size());
   ::nghttp2_session_set_local_window_size(made, NGHTTP2_FLAG_NONE, 0, connection_window_bytes);
@@ -317,6 +385,8 @@ void Http2Server::open(std::int32_t id) {
   idle_.pop_back();
   stream->reset(id);
   streams_[id] = std::move(stream);
+  last_ = id;
+  spare_windows_ += windows_per_stream;
 }
 
 void Http2Server::close(Stream& stream) {
@@ -336,6 +406,7 @@ void Http2Server::close(Stream& stream) {
 void Http2Server::end_head(Stream& stream, bool ends) {
   const auto& lines = stream.head.finish();
   if (stream.head_ended) {
+    if (stream.is_tunnel) return stream.end_request();
     stream.request_ended = true;
     Fields trailers;
     HopFields hop;
@@ -367,6 +438,9 @@ void Http2Server::end_head(Stream& stream, bool ends) {
   request.method = next(head.method.size());
   request.authority = next(head.authority.size());
   request.target = next(head.path.size());
+  if (!head.protocol.empty()) stream.begin_tunnel();
+  const bool is_websocket = head.protocol == "websocket";
+  const bool is_of_http = head.scheme == "https" || head.scheme == "http";
   read_end_to_end(request.lines, request.fields, request.hop);
   request.hop.upgrade = {};
   if (request.authority.empty()) request.authority = request.hop.host;
@@ -377,19 +451,38 @@ void Http2Server::end_head(Stream& stream, bool ends) {
   const auto host = wire::parse_authority(request.authority);
   if (!host) return exchange.refuse(stream, 400, "host_missing", "no authority that is a host");
   request.host = *host;
+  // Which of the two does not matter: there may be someone else's TLS before this, or none at all.
+  if (!is_of_http) return exchange.refuse(stream, 400, "http_malformed", ":scheme");
   if (!request.hop.host.empty() && !same_name(request.hop.host, request.authority)) {
     return exchange.refuse(stream, 400, "host_mismatch", ":authority and host name different hosts");
   }
+  if (stream.is_tunnel && !is_websocket) return exchange.refuse(stream, 501, "http_malformed", ":protocol");
+  if (is_websocket) request.ask_for_websocket();
   if (!is_target(request.method, request.target)) return exchange.refuse(stream, 400, "http_malformed", ":path");
   exchange.begin(stream);
 }
 
-int Http2Server::calm_down() {
-  ::nghttp2_session_terminate_session(session_.get(), NGHTTP2_ENHANCE_YOUR_CALM);
+int Http2Server::end_by(std::uint32_t error) {
+  ::nghttp2_session_terminate_session(session_.get(), error);
   return 0;
 }
 
+// Nothing but what was on its way to a stream that this side has reset comes on one that is closed (RFC 9113 section
+// 5.1).
+bool Http2Server::is_closed(std::int32_t id) const {
+  return id % 2 == 1 && id <= last_ && id > reset_until_ && !streams_.contains(id);
+}
+
+bool Http2Server::takes_window() {
+  if (spare_windows_ == 0) return false;
+  --spare_windows_;
+  return true;
+}
+
 void Http2Server::on_input() {
+  if (std::exchange(tunnel_begun_, false)) {
+    for (const auto& [id, stream] : streams_) stream->release_early();
+  }
   while (!failed_ && !connection_.is_over() && !connection_.channel().is_full() &&
          ::nghttp2_session_want_read(session_.get()) != 0) {
     const auto buffer = connection_.channel().buffers().reading();
@@ -398,7 +491,7 @@ void Http2Server::on_input() {
       case net::Io::done: {
         connection_.count_received(size);
         const auto taken = ::nghttp2_session_mem_recv(session_.get(), buffer.data(), size);
-        if (taken < 0) failed_ = true;
+        if (taken < 0) give_up(static_cast<int>(taken));
         connection_.flush_soon();
         break;
       }
@@ -410,6 +503,14 @@ void Http2Server::on_input() {
     }
   }
   end_if_done();
+}
+
+// nghttp2 reads no further, and has told the client nothing.
+void Http2Server::give_up(int error) {
+  failed_ = true;
+  const bool too_much = error == NGHTTP2_ERR_FLOODED || error == NGHTTP2_ERR_CALLBACK_FAILURE ||
+                        error == NGHTTP2_ERR_TOO_MANY_CONTINUATIONS;
+  end_by(too_much ? NGHTTP2_ENHANCE_YOUR_CALM : NGHTTP2_PROTOCOL_ERROR);
 }
 
 bool Http2Server::produce() {
@@ -429,7 +530,7 @@ void Http2Server::end_if_done() {
   const bool over =
       failed_ || !session_ ||
       (::nghttp2_session_want_read(session_.get()) == 0 && ::nghttp2_session_want_write(session_.get()) == 0) ||
-      (draining_ && streams_.empty());
+      (last_told_ && streams_.empty());
   if (!over) return;
   if (session_) produce();
   connection_.finish();
@@ -443,8 +544,23 @@ void Http2Server::on_gone(std::string_view why) {
   exchanges_ = 0;
 }
 
+// RFC 9113 section 6.8: first that this will end, and then, when the client has answered a PING behind that and so
+// knows it, which stream was the last.
 void Http2Server::on_drain() {
   if (!session_ || std::exchange(draining_, true)) return;
+  ::nghttp2_submit_shutdown_notice(session_.get());
+  ::nghttp2_submit_ping(session_.get(), NGHTTP2_FLAG_NONE, nullptr);
+  connection_.flush_soon();
+}
+
+void Http2Server::on_idle() {
+  if (!session_) return connection_.finish();
+  draining_ = true;
+  end_streams();
+}
+
+void Http2Server::end_streams() {
+  if (std::exchange(last_told_, true)) return connection_.flush_soon();
   const auto last = ::nghttp2_session_get_last_proc_stream_id(session_.get());
   ::nghttp2_submit_goaway(session_.get(), NGHTTP2_FLAG_NONE, last, NGHTTP2_NO_ERROR, nullptr, 0);
   connection_.flush_soon();

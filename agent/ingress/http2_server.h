@@ -24,7 +24,9 @@ class Http2Server final : public ServerCodec {
   void on_room() override;
   void on_peer_end() override {}
   void on_gone(std::string_view why) override;
+  void on_late_head() override {}  // it has no such state
   void on_drain() override;
+  void on_idle() override;
   bool is_idle() const override { return exchanges_ == 0; }
   // Streams of gRPC may be silent both ways for as long as they like.
   bool awaits_client() const override { return false; }
@@ -38,8 +40,14 @@ class Http2Server final : public ServerCodec {
   void close(Stream& stream);
   void end_head(Stream& stream, bool ends);
   void end_if_done();
-  // Too much of what costs us and not the client.
-  int calm_down();
+  // No stream beyond those that came.
+  void end_streams();
+  // Tells the client (RFC 9113 section 7), and reads nothing more. 0, for callbacks.
+  int end_by(std::uint32_t error);
+  void give_up(int error);
+  bool is_closed(std::int32_t id) const;
+  // False: there were more WINDOW_UPDATEs than anything called for.
+  bool takes_window();
 
   ClientConnection& connection_;
   Http2Session session_;
@@ -47,10 +55,15 @@ class Http2Server final : public ServerCodec {
   std::unordered_map<std::int32_t, std::unique_ptr<Stream>> streams_;
   std::vector<std::unique_ptr<Stream>> idle_;
   std::size_t exchanges_ = 0;
-  EventBudget resets_;    // of streams, by the client
+  EventBudget resets_;    // of streams, by the client or by its fault
   EventBudget controls_;  // SETTINGS, PING, PRIORITY, empty frames
+  std::size_t spare_windows_;
+  std::int32_t last_ = 0;         // of the streams that were opened
+  std::int32_t reset_until_ = 0;  // none beyond was reset by this side
   bool failed_ = false;
-  bool draining_ = false;
+  bool draining_ = false;      // the client is being told
+  bool last_told_ = false;     // and knows which stream was the last
+  bool tunnel_begun_ = false;  // some stream has bytes that were held for this
 };
 
 }  // namespace sluice::ingress

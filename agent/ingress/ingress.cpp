@@ -4,12 +4,15 @@
 #include <spdlog/spdlog.h>
 
 #include <boost/asio/post.hpp>
+#include <csignal>
+#include <optional>
 #include <utility>
 #include <vector>
 
 #include "ingress/client_connection.h"
 #include "ingress/desk.h"
 #include "ingress/doors.h"
+#include "ingress/handover.h"
 #include "ingress/relayed_call.h"
 #include "serving/control.h"
 #include "tls/termination.h"
@@ -66,11 +69,13 @@ class Ingress {
         control_(control),
         services_(to_services(settings.ingress.services)),
         terminations_(settings.ingress.secrets),
-        house_{settings, services_, control.recorder(), control.metrics(), originations_} {}
+        house_{settings, services_, control.recorder(), control.metrics(), originations_, loads_} {}
 
   Status open_desks();
   Status read_policy();
   Status serve_admin(const serving::ServeAdmin& serve);
+  void inherit(Predecessor& predecessor) { doors_->inherit(predecessor.take_sockets()); }
+  Status succeed(Predecessor& predecessor);
   void run() {
     control_.run({.beat = {}, .each_second = [this] { do_each_second(); }, .drain = [this] { drain(); }});
   }
@@ -89,6 +94,7 @@ class Ingress {
   serving::Control& control_;
   const std::vector<Service> services_;
   tls::OriginationContexts originations_;
+  Loads loads_;
   tls::Terminations terminations_;
   const House house_;
   std::vector<std::string> tls_wrong_;
@@ -96,6 +102,7 @@ class Ingress {
   std::vector<std::unique_ptr<Desk>> desks_;
   std::unique_ptr<Doors> doors_;
   std::shared_ptr<void> admin_;
+  std::unique_ptr<Succession> succession_;
 };
 
 Status Ingress::open_desks() {
@@ -180,7 +187,7 @@ void Ingress::drain() {
 net::Task<void> Ingress::serve(Desk& desk, Door door, net::Socket client) {
   const auto plan = desk.plan();
   const auto* listener = plan ? plan->find_listener(door.bind, door.port) : nullptr;
-  if (listener == nullptr || desk.is_draining()) co_return;
+  if (listener == nullptr) co_return;
   if (listener->kind == IngressListener::Kind::tcp) {
     auto call = std::make_unique<RelayedCall>(desk, plan, *listener, listener->servers.front(), "", std::move(client));
     co_await call->serve();
@@ -208,21 +215,44 @@ Status Ingress::serve_admin(const serving::ServeAdmin& serve) {
                        .not_ready = [this] { return control_.not_ready(); }});
   if (!served) return served.error().in("admin");
   admin_ = std::move(*served);
+  auto opened = Succession::open(control_.context(), settings_.admin.socket,
+                                 {.sockets = [this] { return doors_->sockets(); },
+                                  // As by a signal of someone else.
+                                  .leave = [] { std::raise(SIGTERM); }});
+  if (!opened) return opened.error().in("admin");
+  succession_ = std::move(*opened);
+  return Done{};
+}
+
+// Who cannot serve leaves the one before it alone.
+Status Ingress::succeed(Predecessor& predecessor) {
+  if (!plan_ || doors_->sockets().empty()) return Error("take over: no policy could be read that listens anywhere");
+  if (!doors_->wrong().empty()) return Error("take over: " + doors_->wrong().front());
+  predecessor.dismiss();
   return Done{};
 }
 
 }  // namespace
 
 Status run_ingress(const settings::IngressSettings& settings, const std::string& version,
-                   const serving::ServeAdmin& serve_admin) {
+                   const serving::ServeAdmin& serve_admin, const std::string& take_over) {
   auto control = serving::Control::open(
       {"ingress", version, settings.node, settings.resources, settings.limits, settings.audit, settings.admin});
   if (!control) return control.error();
 
   Ingress ingress(settings, **control);
   if (auto done = ingress.open_desks(); !done) return done;
+  std::optional<Predecessor> predecessor;
+  if (!take_over.empty()) {
+    auto asked = Predecessor::ask(take_over);
+    if (!asked) return asked.error().in("take over");
+    ingress.inherit(predecessor.emplace(std::move(*asked)));
+  }
   if (auto done = ingress.read_policy(); !done) return done;
   if (auto done = ingress.serve_admin(serve_admin); !done) return done;
+  if (predecessor) {
+    if (auto done = ingress.succeed(*predecessor); !done) return done;
+  }
   ingress.run();
   return Done{};
 }

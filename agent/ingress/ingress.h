@@ -11,7 +11,9 @@
 namespace sluice::ingress {
 
 // Runs the role until it is told to end; an error says why it could not begin.
+// `take_over`: the admin socket of a running ingress, whose listening sockets this one goes on with, and which drains
+// then; empty: there is none.
 Status run_ingress(const settings::IngressSettings& settings, const std::string& version,
-                   const serving::ServeAdmin& serve_admin);
+                   const serving::ServeAdmin& serve_admin, const std::string& take_over);
 
 }  // namespace sluice::ingress

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "tls/random.h"
 #include "wire/ascii.h"
 
 namespace sluice::ingress {
@@ -162,6 +163,22 @@ void Request::clear() {
   fields.clear();
   hop = {};
   ends = expects_continue = is_encrypted = false;
+}
+
+void Request::ask_for_websocket() {
+  constexpr std::string_view digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::array<std::uint8_t, 22> random{};
+  tls::fill_random(random);
+  // 16 bytes in base64: the last digit has two bits of them alone.
+  for (std::size_t at = 0; at < random.size(); ++at) websocket_key[at] = digits[random[at] % 64];
+  websocket_key[21] = digits[random[21] % 4 * 16];
+  websocket_key[22] = websocket_key[23] = '=';
+  std::erase_if(fields, [](const Field& field) { return same_name(field.name, "sec-websocket-key"); });
+  fields.push_back({"sec-websocket-key", {websocket_key.data(), websocket_key.size()}});
+  method = "GET";
+  hop.upgrade = "websocket";
+  hop.content_length = {};
+  ends = true;
 }
 
 bool Request::is_idempotent() const {

@@ -2,6 +2,7 @@
 // one hop left out.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -74,9 +75,12 @@ struct Request {
   bool ends = false;  // there is no body
   bool expects_continue = false;
   bool is_encrypted = false;  // came over TLS
+  std::array<char, 24> websocket_key{};
 
   void clear();
   std::string_view scheme() const { return is_encrypted ? "https" : "http"; }
+  // Makes the request for a tunnel of HTTP/2 (RFC 8441) the one that HTTP/1.1 has for it (RFC 6455 section 4.1).
+  void ask_for_websocket();
   bool is_head() const { return method == "HEAD"; }
   bool is_idempotent() const;  // RFC 9110 section 9.2.2
 };

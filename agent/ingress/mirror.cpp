@@ -42,14 +42,10 @@ Mirror& Mirror::begin(Desk& desk, std::shared_ptr<Cluster> cluster, const Outgoi
 
 Mirror::~Mirror() = default;
 
-void Mirror::on_endpoints() {
-  send();
-}
-
 void Mirror::send() {
   const auto place = cluster_->choose({});
-  std::string problem;
-  if (place) server_ = cluster_->open(place, *this, problem);
+  Cluster::NoStream why;
+  if (place) server_ = cluster_->open(place, *this, why);
   if (server_ == nullptr) return give_up();
   server_->send_request(request_);
   server_->send_content(content_);

@@ -31,7 +31,7 @@ class Mirror final : public Guest, private AnswerTaker, private Cluster::Waiter,
  private:
   Mirror(Desk& desk, std::shared_ptr<Cluster> cluster) : desk_(desk), cluster_(std::move(cluster)) {}
 
-  void on_endpoints() override;
+  void on_ready() override { send(); }
   void on_timeout() override { give_up(); }
   void on_interim(unsigned, const Fields&) override {}
   void on_answer(const Answer& answer) override;

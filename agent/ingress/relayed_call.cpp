@@ -90,6 +90,7 @@ net::Task<std::optional<Refusal>> RelayedCall::connect() {
   const serving::TargetQuery query{target->service, target->port, target->host, {}, pick_, {}, target->subset};
   const auto timeout = target->policy.connect_timeout_ms ? net::Milliseconds(*target->policy.connect_timeout_ms)
                                                          : limits_.connect_timeout;
+  if (const auto idle = target->policy.idle_timeout_ms.value_or(0)) idle_timeout_ = net::Milliseconds(idle);
   auto dialled = co_await dial(desk_.upstreams(), query, timeout);
   if (auto* refusal = std::get_if<Refusal>(&dialled)) co_return std::move(*refusal);
   auto& [socket, endpoint] = std::get<net::Dialled>(dialled);

@@ -19,8 +19,12 @@ class ServerCodec {
   virtual void on_peer_end() = 0;
   // The connection is over: exchanges end. `why` as in records.
   virtual void on_gone(std::string_view why) = 0;
-  // The process ends: no new requests after those under way.
+  // The head that has begun takes too long.
+  virtual void on_late_head() = 0;
+  // The process ends: what the client sends before it knows is served.
   virtual void on_drain() = 0;
+  // Nothing has come for as long as is waited: it ends.
+  virtual void on_idle() = 0;
   // No request is under way.
   virtual bool is_idle() const = 0;
   // Bytes of the client are due: of a request that has begun.

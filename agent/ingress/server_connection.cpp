@@ -25,15 +25,15 @@ int take_socket_error(const net::Socket& socket) {
 
 ServerConnection::ServerConnection(Desk& desk, std::shared_ptr<Place> place, std::unique_ptr<net::Channel> channel)
     : desk_(desk), place_(std::move(place)), channel_(std::move(channel)) {
-  ++place_->connections;
-  arm(desk_.timeouts(), desk_.settings().limits.connect_timeout);
+  place_->count_connection(1);
+  arm(desk_.timeouts(), place_->limits.connect_timeout);
   auto& socket = channel_->socket();
   // Whether that has failed is found out by the timeout.
   if (socket.listen(*this)) socket.listen_writable();
 }
 
 ServerConnection::~ServerConnection() {
-  --place_->connections;
+  place_->count_connection(-1);
 }
 
 void ServerConnection::close() {

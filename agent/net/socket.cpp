@@ -96,7 +96,12 @@ class Socket::State final : public Poller::Watcher {
   }
 
   void close() {
-    if (std::exchange(interest, 0) != 0) poller.remove(*this);
+    if (std::exchange(interest, 0) != 0) {
+      // Closing ends the registration, unless another process has the socket too, as of listeners that were handed
+      // over: it is to tell nothing then.
+      if (peer == Endpoint{}) poller.change(fd.get(), *this, 0);
+      poller.remove(*this);
+    }
     fd.reset();
   }
 

@@ -45,6 +45,7 @@ std::string_view query_of(std::string_view target) {
 Call::Call(Worker& worker, Recorder& recorder, const settings::Limits& limits, net::Socket client)
     : worker_(worker),
       limits_(limits),
+      idle_timeout_(limits.idle_timeout),
       client_(std::make_unique<net::PlainStream>(std::move(client))),
       record_(std::make_unique<observe::Record>()),
       pick_(spread(monotonic_ns())),
@@ -242,7 +243,7 @@ net::Task<void> Call::serve_stream(Sniffed sniffed, std::vector<std::uint8_t> by
   }
   // Who speaks TLS is answered at once, or nobody is there.
   const auto answer = sniffed == Sniffed::tls ? limits_.answer_timeout : net::Milliseconds(0);
-  const relay::IdleLimits limits{limits_.idle_timeout, answer};
+  const relay::IdleLimits limits{idle_timeout_, answer};
   if (client_->is_plain() && upstream_->is_plain()) {
     relay::SocketTunnel::Owner& owner = *this;
     tunnel_.reset(new Tunnel{{client_->socket(), upstream_->socket(), limits, worker_.pipes(), totals_, owner},

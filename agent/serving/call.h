@@ -85,6 +85,7 @@ class Call : public Live, private relay::HttpJudge, private relay::SocketTunnel:
 
   Worker& worker_;
   const settings::Limits& limits_;
+  net::Milliseconds idle_timeout_;           // that of the limits, unless the way has its own
   std::unique_ptr<net::Stream> client_;      // never null
   std::unique_ptr<net::Stream> upstream_;    // null until one was connected
   std::unique_ptr<observe::Record> record_;  // null once the call is a tunnel

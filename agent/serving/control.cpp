@@ -174,11 +174,13 @@ void Control::begin_drain() {
   await_drained();
 }
 
+// Not before a moment has passed: connections that were accepted last are not counted yet.
 void Control::await_drained() {
-  if (count_live() == 0 || monotonic_ns() >= drain_until_ns_) return context_.stop();
   drain_clock_.expires_after(drain_step);
   drain_clock_.async_wait([this](const boost::system::error_code& error) {
-    if (!error) await_drained();
+    if (error) return;
+    if (count_live() == 0 || monotonic_ns() >= drain_until_ns_) return context_.stop();
+    await_drained();
   });
 }
 

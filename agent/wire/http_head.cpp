@@ -11,6 +11,7 @@ namespace {
 
 constexpr std::size_t max_method_bytes = 32;
 constexpr std::uint16_t http_port = 80;
+constexpr std::uint16_t https_port = 443;
 
 using Fault = std::string_view;
 constexpr Fault no_fault;
@@ -62,9 +63,25 @@ std::string_view path_of(std::string_view origin_form) {
   return path.empty() ? "/" : path;
 }
 
-// Fills in target, path and, in absolute-form, the authority.
-Fault read_target(const RequestLine& line, RequestHead& head, std::optional<Authority>& absolute) {
-  constexpr std::string_view scheme = "http://";
+// What a target in absolute-form says besides its path.
+struct Absolute {
+  Authority authority;
+  std::uint16_t default_port = http_port;
+};
+
+// Where the authority begins; 0: the target has none of the schemes.
+std::size_t read_scheme(std::string_view target, TargetScheme allowed, std::uint16_t& default_port) {
+  constexpr std::string_view http = "http://";
+  constexpr std::string_view https = "https://";
+  default_port = http_port;
+  if (equals_ignoring_case(target.substr(0, http.size()), http)) return http.size();
+  if (allowed == TargetScheme::http || !equals_ignoring_case(target.substr(0, https.size()), https)) return 0;
+  default_port = https_port;
+  return https.size();
+}
+
+// Fills in target, path and, in absolute-form, what else it says.
+Fault read_target(const RequestLine& line, TargetScheme allowed, RequestHead& head, std::optional<Absolute>& absolute) {
   const auto target = line.target;
   head.target = target;
   if (target.starts_with('/')) {
@@ -75,40 +92,44 @@ Fault read_target(const RequestLine& line, RequestHead& head, std::optional<Auth
     head.path = target;
     return no_fault;
   }
-  if (!equals_ignoring_case(target.substr(0, scheme.size()), scheme)) return "target";
-  const auto rest = target.substr(scheme.size());
+  std::uint16_t default_port = 0;
+  const auto scheme_bytes = read_scheme(target, allowed, default_port);
+  if (scheme_bytes == 0) return "target";
+  const auto rest = target.substr(scheme_bytes);
   const auto authority_end = std::min(rest.find_first_of("/?"), rest.size());
-  absolute = parse_authority(rest.substr(0, authority_end));
-  if (!absolute) return "target: authority";
+  auto authority = parse_authority(rest.substr(0, authority_end));
+  if (!authority) return "target: authority";
+  absolute = {*std::move(authority), default_port};
   head.path = path_of(rest.substr(authority_end));
   return no_fault;
 }
 
-bool same_authority(const Authority& left, const Authority& right) {
-  return left.host == right.host && left.port.value_or(http_port) == right.port.value_or(http_port);
+bool is_same(const Absolute& absolute, const Authority& host) {
+  const auto port = absolute.default_port;
+  return absolute.authority.host == host.host && absolute.authority.port.value_or(port) == host.port.value_or(port);
 }
 
 bool keeps_alive(unsigned minor_version, const Fields& fields) {
   return !fields.close && (minor_version > 0 || fields.keep_alive);
 }
 
-RequestResult parse_complete(const HeadLines& lines) {
+RequestResult parse_complete(const HeadLines& lines, TargetScheme scheme) {
   RequestLine line;
   RequestHead head{};
-  std::optional<Authority> absolute;
+  std::optional<Absolute> absolute;
   Fields fields;
   if (const auto fault = parse_request_line(lines.start_line, line); !fault.empty()) return Malformed{fault};
-  if (const auto fault = read_target(line, head, absolute); !fault.empty()) return Malformed{fault};
+  if (const auto fault = read_target(line, scheme, head, absolute); !fault.empty()) return Malformed{fault};
   if (const auto fault = read_fields(lines.fields, Direction::request, line.minor_version, fields); !fault.empty()) {
     return Malformed{fault};
   }
   if (!fields.host || fields.host->empty()) return HostMissing{};
   auto host = parse_authority(*fields.host);
   if (!host) return Malformed{"Host"};
-  if (absolute && !same_authority(*absolute, *host)) return HostMismatch{};
+  if (absolute && !is_same(*absolute, *host)) return HostMismatch{};
 
   head.method = line.method;
-  head.authority = std::move(absolute ? *absolute : *host);
+  head.authority = std::move(absolute ? absolute->authority : *host);
   head.minor_version = line.minor_version;
   if (fields.chunked) head.framing = {Framing::Kind::chunked, 0};
   if (fields.content_length) head.framing = {Framing::Kind::length, *fields.content_length};
@@ -170,14 +191,15 @@ Result conclude(const LinesResult& result, Parse parse) {
 
 }  // namespace
 
-RequestResult parse_request_head(ByteSpan bytes) {
+RequestResult parse_request_head(ByteSpan bytes, TargetScheme scheme) {
   const auto text = as_text(bytes);
   if (!may_begin_request(text)) return NotHttp{};
   if (const auto end = text.substr(0, max_head_bytes).find('\n'); end != text.npos) {
     const auto line = text.substr(0, end);
     if (!ends_in_version(line.ends_with('\r') ? line.substr(0, end - 1) : line)) return NotHttp{};
   }
-  return conclude<RequestResult>(find_head(text), [](const HeadLines& lines) { return parse_complete(lines); });
+  return conclude<RequestResult>(find_head(text),
+                                 [&](const HeadLines& lines) { return parse_complete(lines, scheme); });
 }
 
 ResponseResult parse_response_head(ByteSpan bytes, std::string_view request_method) {

@@ -41,13 +41,16 @@ struct HostMismatch {};  // absolute-form target and Host disagree
 struct NotHttp {};       // the first bytes cannot begin an HTTP/1 request line
 using RequestResult = std::variant<NeedMore, RequestHead, NotHttp, Malformed, TooLarge, HostMissing, HostMismatch>;
 
+// Of targets in absolute-form.
+enum class TargetScheme : std::uint8_t { http, http_or_https };
+
 // Refused as Malformed: bare CR or LF, folded lines, space before a colon, control bytes, a second Host, a second or
 // non-decimal Content-Length, Content-Length together with Transfer-Encoding, any transfer coding but a single final
-// "chunked", Transfer-Encoding in HTTP/1.0, CONNECT, authority-form, a scheme but http, userinfo, a fragment,
+// "chunked", Transfer-Encoding in HTTP/1.0, CONNECT, authority-form, a scheme but `scheme`, userinfo, a fragment,
 // "PRI * HTTP/2.0", Upgrade: h2c, any expectation but 100-continue, and a Connection field naming Host, Content-Length
 // or Transfer-Encoding. Tokens and field values follow RFC 9110 section 5; methods are at most 32 bytes. An incomplete
 // head is refused early for its method, its version and its line ends, the rest when it is complete.
-RequestResult parse_request_head(ByteSpan bytes);
+RequestResult parse_request_head(ByteSpan bytes, TargetScheme scheme = TargetScheme::http);
 
 struct ResponseHead {
   unsigned status;

@@ -79,12 +79,12 @@ class Daemon:
         self.under = []  # what the role is run by: the argv of a program that runs another
         self._child = None
 
-    def start(self, wait=True):
+    def start(self, wait=True, options=()):
         """Starts with the settings as they are now; returns when it is ready."""
         if self.running():
             raise RuntimeError(f"{self.name} runs already")
         self.config.write_text(json.dumps(self.settings, indent=2) + "\n")
-        argv = [*self.under, self.lab.binary, self.role, "-c", self.config]
+        argv = [*self.under, self.lab.binary, self.role, "-c", self.config, *options]
         self._child = Spawned(self.name, argv, self.log, self.namespace)
         if wait:
             self.wait_ready()

@@ -72,8 +72,8 @@ class IngressScene:
         for address in addresses:
             self.wait_listening(address)
 
-    def spawn(self, name, argv):
-        self._children.append(Spawned(name, argv, self.directory / f"{name}.log", self.namespace))
+    def spawn(self, name, argv, env=None):
+        self._children.append(Spawned(name, argv, self.directory / f"{name}.log", self.namespace, env))
         return self._children[-1]
 
     def wait_listening(self, address):

@@ -8,8 +8,8 @@
 namespace sluice::wire {
 namespace {
 
-RequestResult parse(std::string_view text) {
-  return parse_request_head(test::to_bytes(text));
+RequestResult parse(std::string_view text, TargetScheme scheme = TargetScheme::http) {
+  return parse_request_head(test::to_bytes(text), scheme);
 }
 
 std::string describe(const Framing& framing) {
@@ -290,6 +290,15 @@ TEST(RequestHead, keeps_the_target_as_it_was_sent) {
   ASSERT_TRUE(std::holds_alternative<RequestHead>(result));
   EXPECT_EQ(std::get<RequestHead>(result).target, "http://A.example/x?Y");
   EXPECT_EQ(std::get<RequestHead>(result).minor_version, 1U);
+}
+
+TEST(RequestHead, a_target_of_https_is_one_where_that_may_be_and_has_its_own_default_port) {
+  const auto parse_both = [](std::string_view text) { return describe(parse(text, TargetScheme::http_or_https)); };
+  EXPECT_EQ(parse_both("GET https://a.example/x HTTP/1.1\r\nHost: a.example:443\r\n\r\n"), "GET a.example /x none");
+  EXPECT_EQ(parse_both("GET https://a.example:443/x HTTP/1.1\r\nHost: a.example\r\n\r\n"), "GET a.example:443 /x none");
+  EXPECT_EQ(parse_both("GET http://a.example/ HTTP/1.1\r\nHost: a.example:80\r\n\r\n"), "GET a.example / none");
+  EXPECT_EQ(parse_both("GET https://a.example/ HTTP/1.1\r\nHost: a.example:80\r\n\r\n"), "host mismatch");
+  EXPECT_EQ(parse_both("GET ftp://a.example/ HTTP/1.1\r\nHost: a.example\r\n\r\n"), "malformed target");
 }
 
 }  // namespace
