@@ -280,10 +280,9 @@ void ClientConnection::on_timeout() {
     return codec_->on_idle();
   } else if (in_head_) {
     return codec_->on_late_head();
-  } else if (!moved && (channel_->queued() > 0 || codec_->awaits_client())) {
-    return end("idle");
-  } else if (std::chrono::nanoseconds(now_ns - moved_ns_) > limits.idle_timeout) {
-    return end("idle");
+  } else {
+    const bool stalls = !moved && (channel_->queued() > 0 || codec_->awaits_client());
+    if (stalls || std::chrono::nanoseconds(now_ns - moved_ns_) > limits.idle_timeout) return end("idle");
   }
   arm(desk_.timeouts(), desk_.settings().ingress.stall_timeout);
 }

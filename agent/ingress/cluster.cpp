@@ -122,6 +122,7 @@ void Cluster::use(Target target) {
   if (tls_changed || by_name_) set_endpoints({});
   if (by_name_) return;
   std::vector<Endpoint> endpoints;
+  endpoints.reserve(plan_.size());
   for (const auto& one : plan_) endpoints.push_back({*one.address, one.port});
   set_endpoints(endpoints);
   problem_ = places_.empty() ? "the service has no address: give it endpoints" : "";

@@ -97,7 +97,7 @@ bool Http1Server::take_head(ByteSpan& bytes) {
     if (whole.size() > settings.ingress.max_head_bytes) {
       refuse(431, "http_malformed", "head too large");
     } else {
-      begin(std::move(*head), whole);
+      begin(*head, whole);
     }
     return true;
   }
@@ -118,7 +118,7 @@ bool Http1Server::take_head(ByteSpan& bytes) {
   return true;
 }
 
-void Http1Server::begin(wire::RequestHead head, ByteSpan bytes) {
+void Http1Server::begin(const wire::RequestHead& head, ByteSpan bytes) {
   exchange_ = &connection_.desk().take_exchange(connection_);
   auto& request = exchange_->request();
   minor_version_ = head.minor_version;

@@ -45,7 +45,7 @@ class Http1Server final : public ServerCodec, private ClientStream {
   // Each takes what it can of the front of `bytes`.
   bool take_head(ByteSpan& bytes);
   void take_content(ByteSpan& bytes);
-  void begin(wire::RequestHead head, ByteSpan bytes);
+  void begin(const wire::RequestHead& head, ByteSpan bytes);
   void refuse(unsigned status, std::string_view reason, std::string_view detail);
   void end_request();
 
