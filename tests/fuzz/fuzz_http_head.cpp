@@ -66,7 +66,9 @@ void check_parser(ByteSpan bytes, Parse parse) {
 int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace sluice::wire;
   const sluice::ByteSpan bytes(data, size);
-  check_parser<RequestHead>(bytes, parse_request_head);
+  for (const auto scheme : {TargetScheme::http, TargetScheme::https}) {
+    check_parser<RequestHead>(bytes, [&](sluice::ByteSpan part) { return parse_request_head(part, scheme); });
+  }
   for (const std::string_view method : {"GET", "HEAD"}) {
     check_parser<ResponseHead>(bytes, [&](sluice::ByteSpan part) { return parse_response_head(part, method); });
   }
