@@ -66,7 +66,7 @@ void check_parser(ByteSpan bytes, Parse parse) {
 int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace sluice::wire;
   const sluice::ByteSpan bytes(data, size);
-  for (const auto scheme : {TargetScheme::http, TargetScheme::https}) {
+  for (const auto scheme : {TargetScheme::http, TargetScheme::http_or_https}) {
     check_parser<RequestHead>(bytes, [&](sluice::ByteSpan part) { return parse_request_head(part, scheme); });
   }
   for (const std::string_view method : {"GET", "HEAD"}) {
