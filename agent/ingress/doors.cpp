@@ -71,9 +71,10 @@ void Doors::open(const Door& door, const Endpoint& endpoint) {
     acceptors.emplace_back(number, std::move(*acceptor));
   }
   Listeners listeners;
+  listeners.reserve(acceptors.size());
   for (auto& [number, acceptor] : acceptors) {
-    auto serve = [serve = &serve_, number = number, door](net::Socket client) {
-      return (*serve)(number, door, std::move(client));
+    auto serve = [serve = &serve_, worker = number, door](net::Socket client) {
+      return (*serve)(worker, door, std::move(client));
     };
     listeners.emplace_back(number, workers_[number]->accept_soon(std::move(acceptor), std::move(serve)));
   }
