@@ -149,21 +149,18 @@ SLUICE_INLINE int replace_flow(struct __sk_buff* skb, struct sluice_packet* pack
                          flow->pod_acked + sluice_shift_of(flow, sluice_state_of(state)));
 }
 
-/* A SYN that begins no flow, where one was: the port's calls went through the gate before. False: that one goes first,
- * and `action` is what becomes of the SYN. */
+/* A SYN for the relay, where a flow was: the port's calls went through the gate before. False: that one goes first, and
+ * `action` is what becomes of the SYN. */
 SLUICE_INLINE bool leave_flow(struct __sk_buff* skb, struct sluice_packet* packet, const struct sluice_tuple* tuple,
                               int* action) {
   struct sluice_flow* flow = bpf_map_lookup_elem(&flows, tuple);
-  if (!flow || flow->ifindex != skb->ifindex) return true;
   *action = TC_ACT_SHOT;
-  if (is_connected(sluice_state_of(*(volatile __u64*)&flow->state))) {
+  if (flow && flow->ifindex == skb->ifindex && is_connected(sluice_state_of(*(volatile __u64*)&flow->state))) {
     const bool again = flow->pod_isn == packet->segment.sequence; /* a late copy */
     if (!again) *action = replace_flow(skb, packet, tuple, flow);
     return false;
   }
-  if (retire(flow, tuple)) return false;
-  bpf_map_delete_elem(&flows, tuple);
-  return true;
+  return retire_tuple(tuple, skb->ifindex) == 0;
 }
 
 /* A SYN that the gate takes. */

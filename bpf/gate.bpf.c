@@ -54,7 +54,7 @@ int from_pod(struct __sk_buff* skb) {
     case SLUICE_PASS:
       return tcx_next;
     case SLUICE_PASS_OUT:
-      if (packet.tcp_syn && !leave_flow(skb, &packet, &tuple, &action)) return action;
+      if (packet.tcp_syn && retire_tuple(&tuple, ifindex)) return TC_ACT_SHOT;
       skb->mark |= SLUICE_MARK_PASSED;
       return tcx_next;
     case SLUICE_GATE:

@@ -57,6 +57,15 @@ __noinline int retire(struct sluice_flow* flow, const struct sluice_tuple* tuple
   return 0;
 }
 
+/* The same for the tuple of a SYN that begins no flow; an error when it cannot go yet. */
+SLUICE_INLINE int retire_tuple(const struct sluice_tuple* tuple, __u32 ifindex) {
+  struct sluice_flow* flow = bpf_map_lookup_elem(&flows, tuple);
+  if (!flow || flow->ifindex != ifindex) return 0;
+  if (retire(flow, tuple)) return -1;
+  bpf_map_delete_elem(&flows, tuple);
+  return 0;
+}
+
 /* Where the flow's address stands in the set; the number of addresses when it does not (any more). */
 SLUICE_INLINE __u32 find_address(const struct sluice_gateway* gateway, const struct sluice_flow* flow) {
   for (__u32 index = 0; index < SLUICE_GATEWAY_ADDRESSES; index++) {

@@ -48,10 +48,11 @@ def flows(lab, *arguments):
 
 
 def change_abi_version(lab, version):
+    configs = ("pinned", lab.pins / "maps" / "configs")
+    size = json.loads(run("bpftool", "-j", "map", "show", *configs).stdout)["bytes_value"]
     run(
-        *("bpftool", "map", "update", "pinned", lab.pins / "maps" / "configs"),
-        *("key", "hex", "00", "00", "00", "00", "value", "hex"),
-        *(f"{byte:02x}" for byte in version.to_bytes(4, "little") + bytes(28)),
+        *("bpftool", "map", "update", *configs, "key", "hex", "00", "00", "00", "00", "value", "hex"),
+        *(f"{byte:02x}" for byte in version.to_bytes(4, "little") + bytes(size - 4)),
     )
 
 
