@@ -28,14 +28,14 @@ bool has(std::uint64_t capabilities, unsigned capability) {
 
 Status check_capabilities() {
   struct Needed {
-    unsigned capability;
     const char* name;
+    unsigned capability;
     bool by_admin;  // CAP_SYS_ADMIN does as well
   };
-  constexpr Needed all[] = {{CAP_BPF, "CAP_BPF", true},
-                            {CAP_PERFMON, "CAP_PERFMON", true},
-                            {CAP_NET_ADMIN, "CAP_NET_ADMIN", false},
-                            {CAP_NET_RAW, "CAP_NET_RAW", false}};
+  constexpr Needed all[] = {{"CAP_BPF", CAP_BPF, true},
+                            {"CAP_PERFMON", CAP_PERFMON, true},
+                            {"CAP_NET_ADMIN", CAP_NET_ADMIN, false},
+                            {"CAP_NET_RAW", CAP_NET_RAW, false}};
   const auto ours = effective();
   std::string missing;
   for (const auto& needed : all) {

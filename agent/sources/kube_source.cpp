@@ -201,14 +201,14 @@ Task<Result<std::map<std::string, std::string>>> KubeSource::State::find_paths()
   if (!versions) co_return versions.error();
   for (const auto& version : *versions) {
     if (std::find(readable_versions.begin(), readable_versions.end(), version) == readable_versions.end()) continue;
-    const auto path = base + "/" + version;
+    const auto path = fmt::format("{}/{}", base, version);
     auto listed = co_await fetch(connection, path, max_discovery_bytes);
     if (!listed) co_return listed.error();
     if (listed->status == not_found) continue;
     if (listed->status != ok || !listed->body) co_return Error(fmt::format("{}: status {}", path, listed->status));
     const auto resources = kube::parse_resources(*listed->body);
     if (!resources) co_return resources.error();
-    for (const auto& [kind, resource] : *resources) paths.emplace(kind, path + "/" + resource);
+    for (const auto& [kind, resource] : *resources) paths.emplace(kind, fmt::format("{}/{}", path, resource));
   }
   co_return paths;
 }
