@@ -171,7 +171,7 @@ void Request::ask_for_websocket() {
   tls::fill_random(random);
   // 16 bytes in base64: the last digit has two bits of them alone.
   for (std::size_t at = 0; at < random.size(); ++at) websocket_key[at] = digits[random[at] % 64];
-  websocket_key[21] = digits[random[21] % 4 * 16];
+  websocket_key[21] = digits[std::size_t{random[21]} % 4 * 16];
   websocket_key[22] = websocket_key[23] = '=';
   std::erase_if(fields, [](const Field& field) { return same_name(field.name, "sec-websocket-key"); });
   fields.push_back({"sec-websocket-key", {websocket_key.data(), websocket_key.size()}});
