@@ -296,6 +296,9 @@ struct Http2Server::Callbacks {
       server.reset_until_ = std::max(server.reset_until_, frame->hd.stream_id);
     } else if (frame->hd.type == NGHTTP2_DATA) {
       server.spare_windows_ += windows_per_data;
+    } else if (frame->hd.type == NGHTTP2_GOAWAY && server.draining_ && !server.last_told_) {
+      // Not before: nghttp2 lets a PING overtake everything else.
+      ::nghttp2_submit_ping(session, NGHTTP2_FLAG_NONE, nullptr);
     }
     const bool ends = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
     if (!ends || (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA)) return 0;
@@ -549,7 +552,6 @@ void Http2Server::on_gone(std::string_view why) {
 void Http2Server::on_drain() {
   if (!session_ || std::exchange(draining_, true)) return;
   ::nghttp2_submit_shutdown_notice(session_.get());
-  ::nghttp2_submit_ping(session_.get(), NGHTTP2_FLAG_NONE, nullptr);
   connection_.flush_soon();
 }
 
