@@ -108,7 +108,7 @@ class Contest:
                 told = self._run(competitor, measure)
                 value = told[measure.field] or None
                 cores = (competitor.cpu_s() - before) / (time.monotonic() - started)
-            failed = programs.failures(told)
+            failed = self.failures_of(told)
         except (subprocess.TimeoutExpired, RuntimeError, ValueError, OSError) as error:
             failed = {"no result": 1}
             print(f"{competitor.name}, {measure.name}: {error}", file=sys.stderr)
@@ -117,6 +117,11 @@ class Contest:
             self.failures[competitor.name][key] = self.failures[competitor.name].get(key, 0) + count
         for table, found in ((self.values, value), (self.cores, cores), (self.details, told)):
             table.setdefault(measure.name, {}).setdefault(competitor.name, []).append(found)
+
+    @staticmethod
+    def failures_of(told):
+        """{what: how many} of what did not end as it should."""
+        return programs.failures(told)
 
     def _argv(self, competitor, mode, connections, warm_up, seconds):
         return (
@@ -210,11 +215,13 @@ class Contest:
             name, seen = competitor.name, self.seen[competitor.name]
             if competitor.datapaths:
                 self._report.figures(f"datapath of {name}", **competitor.datapaths)
-            whole = seen["ended"] == seen["accepted"] and not seen["broken"]
+            whole = seen.get("ended") == seen.get("accepted") and not seen.get("broken")
             if not whole:
                 self.failures[name]["at the origin"] = seen
             if not competitor.peer:
                 failed = self.failures[name]
-                self._report.claim(f"every connection of {name} went well from end to end", not failed, failed or seen)
+                self._report.claim(
+                    f"every connection of {name} went well from end to end", not failed, failed or seen or ""
+                )
             elif self.failures[name]:
                 self._report.figures(f"failures of {name}", **{k: str(v) for k, v in self.failures[name].items()})

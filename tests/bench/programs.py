@@ -7,7 +7,7 @@ from namespaces import run
 from report import DIRECTORY
 
 HERE = pathlib.Path(__file__).resolve().parent
-LIBRARIES = {"transfer": ["-lcrypto"]}
+LIBRARIES = {"transfer": ["-lcrypto"], "tls_calls": ["-lssl", "-lcrypto"]}
 
 
 def build(name):

@@ -70,6 +70,7 @@ def print_measured(row, measured):
     names = in_order(competitors_of(measured))
     ours = next(iter(measured.values()))["ours"]
     with_peers = any(facts["best_peer"] for facts in measured.values())
+    ours = ours if "direct" in names else []
     lines = [["medians", "unit", *names, *(f"{name}/direct" for name in ours)]]
     lines[0] += ["ahead of the best peer"] if with_peers else []
     for title, facts in measured.items():

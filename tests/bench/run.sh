@@ -4,6 +4,7 @@
 #   node-hop     pod -> agent -> origin standing in for the gateway (transport raw), against haproxy, nginx, sniproxy and
 #                squid in the agent's place, and against the direct way
 #   gateway-hop  node -> gateway -> origin, against haproxy and nginx
+#   ingress      clients -> ingress -> web server: HTTP/1.1, HTTP/2 and TLS, against haproxy and nginx
 #   whole-path   pod -> agent -> gateway -> origin, against two haproxy in a row and two nginx in a row
 #   delay        the direct way, the agent alone and the whole path over 1, 40 and 200 ms, without loss and with 1 %, with
 #                CUBIC and BBR; the gateway is at the near end
@@ -29,6 +30,9 @@
 # ClientHello and bytes (load/load.h); every reset, short read or wrong total is told and, of ours, a failure.
 # A quiet machine is needed: everything shares its cores.
 #
+# The ingress and its competitors have two threads each, and clients are h2load and tls_calls/. None of them writes a log;
+# "sluice recording" writes its records, one for each request, as it does unless it is told not to.
+#
 # Growth and fair-queue have rounds of their own; ends that are measured with them are made of raw segments (crowd/), and
 # hold no files. In the rows about correctness time is nothing: they may share the machine.
 #
@@ -38,7 +42,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 all_rows=(
-  node-hop gateway-hop whole-path delay growth fair-queue connections short-calls transfers lossy-hello restarts
+  node-hop gateway-hop ingress whole-path delay growth fair-queue connections short-calls transfers lossy-hello restarts
 )
 
 rows=()
