@@ -368,7 +368,8 @@ void ClientConnection::record_unused(std::string_view why) {
   record.bytes_received = sent_;
   record.duration_ms = static_cast<double>(monotonic_ns() - started_ns_) / 1e6;
   record.close_reason = why;
-  desk_.house().recorder.event(record);
+  desk_.log().add(std::move(record));
+  if (desk_.is_draining()) desk_.log().flush();
 }
 
 void ClientConnection::record_refusal(Reason reason, std::string_view detail) {

@@ -27,7 +27,7 @@ class Http2Client;
 
 // One address, with its connections.
 struct Place {
-  static constexpr std::size_t max_kept = 128;
+  static constexpr std::size_t max_kept = 1024;
 
   // What a DestinationRule says of each of its connections.
   struct Limits {

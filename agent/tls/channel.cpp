@@ -78,11 +78,15 @@ Io TlsChannel::fail(std::string why) {
 Io TlsChannel::handshake() {
   auto& connection = state_->connection;
   if (!begin()) return Io::broken;
+  auto& records = buffers_.scratch();
+  records.clear();
+  connection.bio.gathered = &records;
   const int result = ::SSL_do_handshake(connection.ssl.get());
+  connection.bio.gathered = nullptr;
   budget_ = connection.bio.budget;
   drained_ = connection.bio.drained;
   const auto io = result == 1 ? Io::done : settle(result);
-  const bool sent = send_unsent(connection.bio);
+  const bool sent = send_unsent(connection.bio) && (records.empty() || send_behind(connection.bio, records));
   if (io == Io::broken) return io;
   if (!sent) return fail(std::system_category().message(connection.bio.error));
   if (!connection.bio.unsent.empty() && await_room() == Io::broken) return fail("out of memory");

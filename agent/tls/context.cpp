@@ -100,7 +100,8 @@ Result<std::shared_ptr<Loaded>> make_loaded(const SSL_METHOD* method, bool tls13
     return Error("TLS context: " + take_error());
   }
   ::SSL_CTX_set_options(context, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION);
-  ::SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_RELEASE_BUFFERS);
+  // A certificate is shown with the chain in its file. OpenSSL would look for one in each handshake.
+  ::SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_RELEASE_BUFFERS | SSL_MODE_NO_AUTO_CHAIN);
   ::SSL_CTX_set_read_ahead(context, 1);
   ::SSL_CTX_set_timeout(context, static_cast<long>(session_lifetime.count()));
   return loaded;
@@ -114,6 +115,8 @@ void prepare_server(Loaded& loaded, const std::vector<std::string>& alpn) {
   // Sessions of one certificate must not be resumed with another one: whom they are for is part of them.
   constexpr unsigned char session_scope[] = "sluice";
   ::SSL_CTX_set_session_id_context(context, session_scope, sizeof session_scope - 1);
+  // Whoever resumes gets the next one then.
+  ::SSL_CTX_set_num_tickets(context, 1);
   loaded.tickets.install(context);
 }
 

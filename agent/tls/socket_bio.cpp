@@ -54,13 +54,7 @@ int write_socket(BIO* bio, const char* bytes, int size) {
     state.gathered->insert(state.gathered->end(), all.begin(), all.end());
     return size;
   }
-  if (state.unsent.empty()) return send_now(state, all) ? size : -1;
-  if (state.unsent.size() > max_unsent_bytes) {
-    state.error = ENOBUFS;
-    return -1;
-  }
-  state.unsent.insert(state.unsent.end(), all.begin(), all.end());
-  return size;
+  return send_behind(state, all) ? size : -1;
 }
 
 long control(BIO* bio, int command, long, void*) {
@@ -93,6 +87,16 @@ bool send_now(SocketState& state, ByteSpan bytes) {
   if (!sent) return false;
   const auto rest = bytes.subspan(*sent);
   state.unsent.insert(state.unsent.end(), rest.begin(), rest.end());
+  return true;
+}
+
+bool send_behind(SocketState& state, ByteSpan bytes) {
+  if (state.unsent.empty()) return send_now(state, bytes);
+  if (state.unsent.size() > max_unsent_bytes) {
+    state.error = ENOBUFS;
+    return false;
+  }
+  state.unsent.insert(state.unsent.end(), bytes.begin(), bytes.end());
   return true;
 }
 

@@ -34,6 +34,8 @@ struct SocketState {
 bool send_unsent(SocketState& state);
 // Sends what it can of `bytes`, behind which nothing is unsent, and keeps the rest there; false when the socket broke.
 bool send_now(SocketState& state, ByteSpan bytes);
+// The same behind what is unsent; false also when that has become too much.
+bool send_behind(SocketState& state, ByteSpan bytes);
 
 // Reads and writes the socket of `state`, which outlives it. Unlike OpenSSL's own it raises no SIGPIPE.
 BioPtr make_socket_bio(SocketState& state);

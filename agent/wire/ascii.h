@@ -2,6 +2,8 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <string_view>
 
@@ -24,8 +26,14 @@ constexpr bool is_hex_digit(char c) {
 }
 
 // RFC 9110 section 5.6.2: the bytes of methods and field names.
+inline constexpr auto token_chars = [] {
+  std::array<bool, 256> table{};
+  for (int c = 0; c < 128; ++c) table[static_cast<std::size_t>(c)] = is_alphanumeric(static_cast<char>(c));
+  for (const char c : std::string_view("!#$%&'*+-.^_`|~")) table[static_cast<unsigned char>(c)] = true;
+  return table;
+}();
 constexpr bool is_token_char(char c) {
-  return is_alphanumeric(c) || (c != '\0' && std::string_view("!#$%&'*+-.^_`|~").find(c) != std::string_view::npos);
+  return token_chars[static_cast<unsigned char>(c)];
 }
 
 // RFC 9110 section 5.5: the bytes of field values. Control bytes are out, HTAB is in.

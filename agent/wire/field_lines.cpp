@@ -33,7 +33,7 @@ Fault for_each_element(std::string_view list, Visitor visit) {
 }
 
 bool is_token(std::string_view text) {
-  return !text.empty() && std::all_of(text.begin(), text.end(), is_token_char);
+  return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) { return is_token_char(c); });
 }
 
 class FieldReader {
@@ -45,7 +45,7 @@ class FieldReader {
     const auto colon = line.find(':');
     if (colon == line.npos || !is_token(line.substr(0, colon))) return "field name";
     const auto value = trim(line.substr(colon + 1));
-    if (!std::all_of(value.begin(), value.end(), is_value_char)) return "field value";
+    if (!std::all_of(value.begin(), value.end(), [](char c) { return is_value_char(c); })) return "field value";
     const auto name = line.substr(0, colon);
     return direction_ == Direction::request ? read_request_field(name, value) : read_message_field(name, value);
   }
