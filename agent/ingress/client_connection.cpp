@@ -282,6 +282,7 @@ void ClientConnection::on_timeout() {
     return codec_->on_late_head();
   } else {
     const bool stalls = !moved && (channel_->queued() > 0 || codec_->awaits_client());
+    if (stalls && channel_->queued() == 0 && codec_->on_late_content()) return;
     if (stalls || std::chrono::nanoseconds(now_ns - moved_ns_) > limits.idle_timeout) return end("idle");
   }
   arm(desk_.timeouts(), desk_.settings().ingress.stall_timeout);

@@ -220,6 +220,13 @@ void Http1Server::on_late_head() {
   refuse(408, "hello_timeout", "the head of the request took too long");
 }
 
+bool Http1Server::on_late_content() {
+  if (exchange_ == nullptr || answer_begun_ || !awaits_client()) return false;
+  closes_ = true;
+  exchange_->on_client_error(408, "hello_timeout", "the content of the request took too long");
+  return true;
+}
+
 // A request that is on its way already is answered, with "Connection: close".
 void Http1Server::on_drain() {
   if (exchange_ != nullptr) closes_ = true;

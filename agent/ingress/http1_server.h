@@ -24,6 +24,7 @@ class Http1Server final : public ServerCodec, private ClientStream {
   void on_peer_end() override;
   void on_gone(std::string_view why) override;
   void on_late_head() override;
+  bool on_late_content() override;
   void on_drain() override;
   void on_idle() override { connection_.finish(); }
   bool is_idle() const override { return exchange_ == nullptr && kept_.empty(); }

@@ -25,6 +25,7 @@ class Http2Server final : public ServerCodec {
   void on_peer_end() override {}
   void on_gone(std::string_view why) override;
   void on_late_head() override {}  // it has no such state
+  bool on_late_content() override { return false; }
   void on_drain() override;
   void on_idle() override;
   bool is_idle() const override { return exchanges_ == 0; }

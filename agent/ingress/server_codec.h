@@ -21,6 +21,8 @@ class ServerCodec {
   virtual void on_gone(std::string_view why) = 0;
   // The head that has begun takes too long.
   virtual void on_late_head() = 0;
+  // The same of the content behind it; false: there is nothing to be said to that.
+  virtual bool on_late_content() = 0;
   // The process ends: what the client sends before it knows is served.
   virtual void on_drain() = 0;
   // Nothing has come for as long as is waited: it ends.

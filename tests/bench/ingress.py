@@ -53,8 +53,8 @@ MEASURES = (
     throughput("http1-1m", "http/1.1", "/1m", 8),
     throughput("http2-1m", "h2", "/1m", 4, 4),
     Measure("handshakes", "1/s", "per_s", "handshakes", True),
-    Measure("http1-1k-at-2000", "us p99", "p99_us", "load", False, "http/1.1", "/1k", 32, 1, 2000),
-    Measure("http2-1k-at-2000", "us p99", "p99_us", "load", False, "h2", "/1k", 32, 4, 2000),
+    Measure("http1-1k-at-2000", "us p99", "p99_us", "load", False, "http/1.1", "/1k", 100, 1, 2000),
+    Measure("http2-1k-at-2000", "us p99", "p99_us", "load", False, "h2", "/1k", 100, 4, 2000),
 )
 
 

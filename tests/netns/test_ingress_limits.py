@@ -36,6 +36,7 @@ def scene():
     with IngressScene() as scene:
         settings = scene.ingress.settings
         settings["limits"] = {"first_bytes_timeout_ms": IDLE_MS, "http_idle_timeout_ms": 2 * IDLE_MS}
+        settings["ingress"]["stall_timeout_ms"] = 2 * IDLE_MS
         # Two threads: what is bounded is bounded for both together.
         services = settings["ingress"]["services"]
         for name in POOLS:
@@ -139,6 +140,16 @@ def test_a_second_head_that_takes_too_long_is_408_too(scene):
         assert answer_of(sock)[0] == 200
         sock.sendall(b"GET /free/hello")
         assert answer_of(sock)[0] == 408
+
+
+@pytest.mark.parametrize("framing", ["Content-Length: 10", "Transfer-Encoding: chunked"])
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_content_that_stops_coming_is_408(scene, framing, encrypted):
+    with scene.tls(HOST) if encrypted else scene.connect(80) as sock:
+        sock.sendall(f"POST /free/echo HTTP/1.1\r\nHost: {HOST}\r\n{framing}\r\n\r\n4\r\n".encode())
+        status, fields, body = answer_of(sock)
+        assert (status, fields["x-sluice-reason"], fields["connection"]) == (408, "hello_timeout", "close")
+        assert b"content" in body and sock.recv(1) == b""
 
 
 def test_tls_that_nobody_asks_anything_in_has_a_record(scene):
