@@ -18,7 +18,7 @@ using Milliseconds = std::chrono::milliseconds;
 
 // node:
 struct Node {
-  std::string name;                          // default: the host name
+  std::string name;                          // default: $NODE_NAME, and without one the host name
   unsigned threads = 1;                      // 1..64 event loops
   std::string bpffs = "/sys/fs/bpf/sluice";  // where programs, links and maps are pinned (agent)
   std::string cgroup;              // cgroup2 directory for process identity; empty: the root of the cgroup2 mount
@@ -54,6 +54,8 @@ struct Interception {
   std::vector<Cidr> guarded_cidrs;   // never internal, whatever internal_cidrs says: all addresses of the gateways,
                                      // which only the agent may call; those in egress.gateways are added
   std::vector<UdpAllow> udp_allow;
+  // With resources.source kubernetes the Nodes' podCIDRs and internal addresses are internal too.
+  bool internal_nodes = true;
   bool inbound_replies = true;  // answers of pods to connections that were opened from outside pass
 };
 
@@ -115,8 +117,8 @@ struct Egress {
   EchPolicy ech = EchPolicy::allow;
 };
 
-// identity.pods[]: until Kubernetes tells. At least one of addresses and interface; the other is found by the node's
-// routes.
+// identity.pods[], and what the API server says of a pod. At least one of addresses and interface; the other is found
+// by the node's routes.
 struct Pod {
   std::string namespace_name;  // key: namespace
   std::string name;
@@ -164,7 +166,10 @@ struct AgentSettings {
   Resources resources;
   Interception interception;
   Egress egress;
-  std::vector<Pod> pods;  // identity.pods
+  std::vector<Pod> pods;  // identity.pods: besides those that the API server tells of, whose word counts more
+  // identity.wait_ms, with resources.source kubernetes: a call of an address that no pod is known to have waits so
+  // long for the API server to tell.
+  Milliseconds pod_wait{2000};
   Limits limits;
   Audit audit;
   Admin admin;

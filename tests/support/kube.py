@@ -7,11 +7,13 @@ import pathlib
 import ssl
 import subprocess
 
+import yaml
 from authority import Authority
 from namespaces import Spawned, inside, ip_batch, run, wait_for
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CRDS = sorted((ROOT / "deploy" / "crds").glob("*.yaml"))
+AGENT_RBAC = ROOT / "deploy" / "kubernetes" / "base" / "agent-rbac.yaml"
 GROUP = "networking.istio.io"
 START_TIMEOUT_S = 90
 SERVICE_ACCOUNT = ("sluice-system", "sluice")
@@ -185,13 +187,14 @@ class ApiServer:
         self.ensure("/api/v1/namespaces", {"metadata": {"name": name}})
 
     def make_account(self):
-        """The account that Sluice runs as, which may read Istio's objects and nothing else."""
+        """The account that Sluice runs as, which may do what an agent may and nothing else."""
         namespace, name = SERVICE_ACCOUNT
         self.make_namespace(namespace)
         self.ensure(f"/api/v1/namespaces/{namespace}/serviceaccounts", {"metadata": {"name": name}})
-        rights = {"apiGroups": [GROUP], "resources": ["*"], "verbs": ["get", "list", "watch"]}
+        rights = [each for each in yaml.safe_load_all(AGENT_RBAC.read_text()) if each["kind"] == "ClusterRole"]
+        rules = [rule for each in rights for rule in each["rules"]]
         rbac = "/apis/rbac.authorization.k8s.io/v1"
-        self.ensure(f"{rbac}/clusterroles", {"metadata": {"name": name}, "rules": [rights]})
+        self.ensure(f"{rbac}/clusterroles", {"metadata": {"name": name}, "rules": rules})
         self.ensure(
             f"{rbac}/clusterrolebindings",
             {
@@ -248,6 +251,46 @@ class ApiServer:
         self.authority = Authority(self.directory / "authority-2")
         self._certificate = self.authority.issue("apiserver", f"IP:{self.address}")
         self._admin = self._issue_admin()
+
+    # Pods and nodes, of which no kubelet tells
+
+    def make_pod(self, pod, node, namespace=None, **spec):
+        """`pod` of the lab, as the scheduler and the runtime leave it: on `node`, without an address yet. Its uid."""
+        namespace = namespace or pod.namespace
+        self.make_namespace(namespace)
+        accounts = f"/api/v1/namespaces/{namespace}/serviceaccounts"
+        self.ensure(accounts, {"metadata": {"name": pod.service_account}})
+        body = {
+            "metadata": {"name": pod.name, "labels": {"app": pod.name}},
+            "spec": {
+                "nodeName": node,
+                "serviceAccountName": pod.service_account,
+                "automountServiceAccountToken": False,
+                "containers": [{"name": "c", "image": "none"}],
+                **spec,
+            },
+        }
+        return self.ask("POST", f"/api/v1/namespaces/{namespace}/pods", body)["metadata"]["uid"]
+
+    def set_pod_status(self, namespace, name, phase="Running", addresses=()):
+        status = {"phase": phase, "podIPs": [{"ip": address} for address in addresses]}
+        if addresses:
+            status["podIP"] = addresses[0]
+        path = f"/api/v1/namespaces/{namespace}/pods/{name}/status"
+        self.ask("PATCH", path, {"status": status}, "application/merge-patch+json")
+
+    def remove_pod(self, namespace, name):
+        """At once, as when its kubelet says that it is over."""
+        self.request("DELETE", f"/api/v1/namespaces/{namespace}/pods/{name}", {"gracePeriodSeconds": 0})
+
+    def make_node(self, name, *addresses, pod_cidrs=()):
+        spec = {"podCIDR": pod_cidrs[0], "podCIDRs": list(pod_cidrs)} if pod_cidrs else {}
+        self.ensure("/api/v1/nodes", {"metadata": {"name": name}, "spec": spec})
+        status = {"addresses": [{"type": "InternalIP", "address": address} for address in addresses]}
+        self.ask("PATCH", f"/api/v1/nodes/{name}/status", {"status": status}, "application/merge-patch+json")
+
+    def remove_node(self, name):
+        self.request("DELETE", f"/api/v1/nodes/{name}")
 
     # Istio's objects
 
