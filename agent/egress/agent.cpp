@@ -218,8 +218,9 @@ void Agent::keep_interfaces() {
 
 Status Agent::read_cluster() {
   if (settings_.resources.source != settings::ResourceSource::kubernetes) return Done{};
-  const sources::ClusterWants wants{.pods_of = settings_.node.name,
-                                    .node_ranges = settings_.interception.internal_nodes};
+  sources::ClusterWants wants;
+  wants.pods_of = settings_.node.name;
+  wants.node_ranges = settings_.interception.internal_nodes;
   auto feed = serving::ClusterFeed::start(control_.context(), settings_.resources.kubernetes, wants,
                                           [this](const sources::Cluster& cluster) { learn(cluster); });
   if (!feed) return feed.error();

@@ -3,6 +3,7 @@
 
 #include <boost/json.hpp>
 #include <cstdint>
+#include <initializer_list>
 #include <map>
 #include <string>
 #include <string_view>
@@ -49,6 +50,25 @@ inline std::map<std::string, std::string> find_texts(const boost::json::object& 
     if (const auto* text = value.if_string()) texts.emplace(name, *text);
   }
   return texts;
+}
+
+// `content`'s member `part` becomes that of its members that are in `keys`.
+inline void keep(boost::json::object& content, std::string_view part, std::initializer_list<std::string_view> keys) {
+  auto* value = content.if_contains(part);
+  auto* object = value != nullptr ? value->if_object() : nullptr;
+  if (object == nullptr) return;
+  boost::json::object kept;
+  for (const auto key : keys) {
+    if (auto* member = object->if_contains(key)) kept.emplace(key, std::move(*member));
+  }
+  *value = std::move(kept);
+}
+
+// An empty one when there is none.
+inline const boost::json::object& part_of(const boost::json::object& object, std::string_view name) {
+  static const boost::json::object none;
+  const auto* found = find_object(object, name);
+  return found != nullptr ? *found : none;
 }
 
 }  // namespace sluice::kube

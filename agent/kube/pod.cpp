@@ -1,7 +1,6 @@
 #include "kube/pod.h"
 
 #include <algorithm>
-#include <initializer_list>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -17,18 +16,6 @@ constexpr std::size_t max_addresses = 16;
 constexpr unsigned shortest_v4 = 8;
 constexpr unsigned shortest_v6 = 16;
 
-// What is named `part` becomes that of its members that are in `keys`.
-void keep(json::object& content, std::string_view part, std::initializer_list<std::string_view> keys) {
-  auto* value = content.if_contains(part);
-  auto* object = value != nullptr ? value->if_object() : nullptr;
-  if (object == nullptr) return;
-  json::object kept;
-  for (const auto key : keys) {
-    if (auto* member = object->if_contains(key)) kept.emplace(key, std::move(*member));
-  }
-  *value = std::move(kept);
-}
-
 void add_address(std::vector<IpAddress>& addresses, const std::string& text) {
   const auto address = IpAddress::parse(text);
   if (!address || address->is_unspecified() || addresses.size() >= max_addresses) return;
@@ -39,12 +26,6 @@ void add_range(std::vector<Cidr>& ranges, const std::string& text) {
   const auto range = Cidr::parse(text);
   if (!range || range->length() < (range->address().is_v4() ? shortest_v4 : shortest_v6)) return;
   if (std::find(ranges.begin(), ranges.end(), *range) == ranges.end()) ranges.push_back(*range);
-}
-
-const json::object& part_of(const Object& object, std::string_view name) {
-  static const json::object none;
-  const auto* found = find_object(object.content, name);
-  return found != nullptr ? *found : none;
 }
 
 }  // namespace
@@ -67,10 +48,10 @@ PodState read_pod(const Object& object) {
   pod.namespace_name = object.id.namespace_name;
   pod.name = object.id.name;
   pod.uid = object.uid;
-  const auto& spec = part_of(object, "spec");
-  const auto& status = part_of(object, "status");
+  const auto& spec = part_of(object.content, "spec");
+  const auto& status = part_of(object.content, "status");
   if (auto account = find_text(spec, "serviceAccountName"); !account.empty()) pod.service_account = std::move(account);
-  pod.labels = find_texts(part_of(object, "metadata"), "labels");
+  pod.labels = find_texts(part_of(object.content, "metadata"), "labels");
   add_address(pod.addresses, find_text(status, "podIP"));
   if (const auto* addresses = find_array(status, "podIPs")) {
     for (const auto& each : *addresses) {
@@ -85,14 +66,14 @@ PodState read_pod(const Object& object) {
 
 std::vector<Cidr> read_node(const Object& object) {
   std::vector<Cidr> ranges;
-  const auto& spec = part_of(object, "spec");
+  const auto& spec = part_of(object.content, "spec");
   add_range(ranges, find_text(spec, "podCIDR"));
   if (const auto* all = find_array(spec, "podCIDRs")) {
     for (const auto& each : *all) {
       if (const auto* text = each.if_string()) add_range(ranges, std::string(*text));
     }
   }
-  const auto* addresses = find_array(part_of(object, "status"), "addresses");
+  const auto* addresses = find_array(part_of(object.content, "status"), "addresses");
   if (addresses == nullptr) return ranges;
   for (const auto& each : *addresses) {
     const auto* entry = each.if_object();

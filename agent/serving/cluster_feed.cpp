@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/post.hpp>
 #include <chrono>
 #include <exception>
@@ -36,7 +37,12 @@ ClusterFeed::~ClusterFeed() {
   if (thread_.joinable()) thread_.join();
 }
 
+void ClusterFeed::want_secrets(std::set<std::string> names) {
+  boost::asio::post(reading_, [this, names = std::move(names)] { source_->want_secrets(names); });
+}
+
 void ClusterFeed::read() {
+  const auto work = boost::asio::make_work_guard(reading_);
   while (!reading_.stopped()) {
     try {
       reading_.run();

@@ -6,6 +6,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -28,6 +29,9 @@ class ClusterFeed {
   ~ClusterFeed();
   ClusterFeed(const ClusterFeed&) = delete;
   ClusterFeed& operator=(const ClusterFeed&) = delete;
+
+  // See sources::ClusterSource.
+  void want_secrets(std::set<std::string> names);
 
   const sources::Cluster& current() const { return current_; }
 

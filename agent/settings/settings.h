@@ -209,7 +209,7 @@ struct GatewaySettings {
   Admin admin;
 };
 
-// ingress.services[]: a Service of the cluster, until Kubernetes tells
+// ingress.services[]: a Service of the cluster, besides those that the API server tells of
 struct ClusterService {
   std::string host;  // as destination.host of VirtualServices names it: a fully qualified name
   std::uint16_t port = 0;
@@ -237,7 +237,8 @@ struct Ingress {
   std::map<std::string, std::string> labels;  // of the workload, which selectors of Gateways are matched to
   // Where servers without `bind` are listened to, on the ports that they have.
   std::vector<IpAddress> addresses = {*IpAddress::parse("0.0.0.0"), IpAddress()};
-  std::string secrets;  // directory of credentialName's Secrets: NAME/tls.crt, NAME/tls.key, ...
+  std::string secrets;  // directory of credentialName's Secrets: NAME/tls.crt, NAME/tls.key, ...; empty, with
+                        // resources.source kubernetes: those of the namespace, from the API server
   std::vector<ClusterService> services;
   AccessLog access_log = AccessLog::all;
   std::uint32_t max_head_bytes = 60UL * 1024;  // of a request; 431 beyond

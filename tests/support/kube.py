@@ -15,6 +15,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 CRDS = sorted((ROOT / "deploy" / "crds").glob("*.yaml"))
 AGENT_RBAC = ROOT / "deploy" / "kubernetes" / "base" / "agent-rbac.yaml"
 GROUP = "networking.istio.io"
+INGRESS_RBAC = AGENT_RBAC.with_name("ingress-rbac.yaml")
 START_TIMEOUT_S = 90
 SERVICE_ACCOUNT = ("sluice-system", "sluice")
 
@@ -186,23 +187,26 @@ class ApiServer:
     def make_namespace(self, name):
         self.ensure("/api/v1/namespaces", {"metadata": {"name": name}})
 
-    def make_account(self):
-        """The account that Sluice runs as, which may do what an agent may and nothing else."""
+    def make_account(self, rbac=AGENT_RBAC, role_namespace=None):
+        """The account that Sluice runs as, which may do what `rbac` says and nothing else; its Role, if it has one, in
+        `role_namespace`."""
         namespace, name = SERVICE_ACCOUNT
         self.make_namespace(namespace)
         self.ensure(f"/api/v1/namespaces/{namespace}/serviceaccounts", {"metadata": {"name": name}})
-        rights = [each for each in yaml.safe_load_all(AGENT_RBAC.read_text()) if each["kind"] == "ClusterRole"]
-        rules = [rule for each in rights for rule in each["rules"]]
-        rbac = "/apis/rbac.authorization.k8s.io/v1"
-        self.ensure(f"{rbac}/clusterroles", {"metadata": {"name": name}, "rules": rules})
-        self.ensure(
-            f"{rbac}/clusterrolebindings",
-            {
+        for each in yaml.safe_load_all(rbac.read_text()):
+            if each["kind"] not in ("ClusterRole", "Role"):
+                continue
+            base = "/apis/rbac.authorization.k8s.io/v1"
+            if each["kind"] == "Role":
+                self.make_namespace(role_namespace)
+                base += f"/namespaces/{role_namespace}"
+            self.ensure(f"{base}/{each['kind'].lower()}s", {"metadata": {"name": name}, "rules": each["rules"]})
+            binding = {
                 "metadata": {"name": name},
-                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name},
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": each["kind"], "name": name},
                 "subjects": [{"kind": "ServiceAccount", "namespace": namespace, "name": name}],
-            },
-        )
+            }
+            self.ensure(f"{base}/{each['kind'].lower()}bindings", binding)
 
     def make_token(self, bound_to):
         """A token of that account, good for as long as the Secret `bound_to` is there."""
@@ -292,6 +296,37 @@ class ApiServer:
     def remove_node(self, name):
         self.request("DELETE", f"/api/v1/nodes/{name}")
 
+    # Secrets, Services and their EndpointSlices, which no controller makes
+
+    def put_secret(self, namespace, name, **files):
+        """Keys are names with "_" for "."."""
+        self.make_namespace(namespace)
+        data = {key.replace("_", "."): base64.b64encode(path.read_bytes()).decode() for key, path in files.items()}
+        self._apply(f"/api/v1/namespaces/{namespace}/secrets/{name}", "v1", "Secret", {"data": data})
+
+    def put_service(self, namespace, name, ports):
+        self.make_namespace(namespace)
+        self._apply(f"/api/v1/namespaces/{namespace}/services/{name}", "v1", "Service", {"spec": {"ports": ports}})
+
+    def put_slice(self, namespace, service, ports, *addresses, ready=True):
+        version = "discovery.k8s.io/v1beta1"
+        self._apply(
+            f"/apis/{version}/namespaces/{namespace}/endpointslices/{service}-one",
+            version,
+            "EndpointSlice",
+            {
+                "metadata": {"labels": {"kubernetes.io/service-name": service}},
+                "addressType": "IPv4",
+                "ports": ports,
+                "endpoints": [{"addresses": [address], "conditions": {"ready": ready}} for address in addresses],
+            },
+        )
+
+    def _apply(self, path, version, kind, body):
+        metadata = {**body.pop("metadata", {}), "name": path.rsplit("/", 1)[1]}
+        whole = {"apiVersion": version, "kind": kind, "metadata": metadata, **body}
+        self.ask("PATCH", path + "?fieldManager=tests&force=true", whole, "application/apply-patch+yaml")
+
     # Istio's objects
 
     @staticmethod
@@ -304,14 +339,18 @@ class ApiServer:
 
     def create_all(self, plural, bodies):
         """Many of them, by one connection."""
+        self.send_all([("POST", self._path(plural, body["metadata"]["namespace"]), body) for body in bodies])
+
+    def send_all(self, requests):
+        """Many of (method, path, body), each of which must succeed, by one connection; patches are merged."""
         connection = self._connect()
         try:
-            for body in bodies:
-                path = self._path(plural, body["metadata"]["namespace"])
-                connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
+            for method, path, body in requests:
+                kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
+                connection.request(method, path, json.dumps(body), {"Content-Type": kind})
                 answer = connection.getresponse()
                 text = answer.read()
-                assert answer.status == 201, text
+                assert answer.status in (200, 201), text
         finally:
             connection.close()
 
