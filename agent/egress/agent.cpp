@@ -1,13 +1,16 @@
 #include "egress/agent.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <utility>
 
 #include "base/clock.h"
+#include "egress/cut.h"
 #include "egress/gate.h"
 #include "egress/gate_ports.h"
 #include "egress/interfaces.h"
@@ -16,6 +19,7 @@
 #include "egress/outbound_call.h"
 #include "kernel/capabilities.h"
 #include "net/injection.h"
+#include "serving/cluster_feed.h"
 #include "serving/control.h"
 
 namespace sluice::egress {
@@ -31,8 +35,8 @@ struct Desk {
 };
 
 // Parameters, not captures: a lambda would be gone before its coroutine.
-net::Task<void> serve(std::unique_ptr<OutboundCall> call, std::shared_ptr<const identity::PodTable> pods) {
-  co_await call->serve(std::move(pods));
+net::Task<void> serve(std::unique_ptr<OutboundCall> call, const Desk& desk) {
+  co_await call->serve(desk.pods);
   serving::Call::relay(std::move(call));
 }
 
@@ -61,6 +65,19 @@ Result<Credentials> Credentials::open(const settings::Egress& egress) {
   return credentials;
 }
 
+// Addresses that were another pod's, or are nobody's any more.
+std::set<IpAddress> lost_addresses(const identity::PodTable* before, const identity::PodTable& now) {
+  std::set<IpAddress> lost;
+  if (before == nullptr) return lost;
+  for (const auto& pod : before->pods()) {
+    for (const auto& address : pod.addresses) {
+      const auto* owner = now.by_address(address);
+      if (owner == nullptr || owner->uid != pod.uid || owner->full_name() != pod.full_name()) lost.insert(address);
+    }
+  }
+  return lost;
+}
+
 class Agent {
  public:
   Agent(const settings::AgentSettings& settings, serving::Control& control,
@@ -77,6 +94,7 @@ class Agent {
   Status set_rules();
   Status read_policy();
   void keep_interfaces();
+  Status read_cluster();
   Status listen();
   Status serve_admin(const serving::ServeAdmin& serve);
   void run();
@@ -86,11 +104,13 @@ class Agent {
   void adopt(const std::shared_ptr<const Snapshot>& snapshot);
   Status set_ports();
   Status set_gateways();
+  void learn(const sources::Cluster& cluster);
   void hand_out(const std::shared_ptr<const identity::PodTable>& pods);
   void keep_relay_routes();
   void record_denials();
   void do_each_second();
   void stop_listening();
+  std::optional<std::string> not_ready() const;
   serving::StatusView status() const;
   std::vector<serving::Flow> flows() const;
   // Keeps or clears the line in status that says what is wrong with `what`; logs it when it is new.
@@ -107,6 +127,9 @@ class Agent {
   std::vector<kernel::PortEntry> ports_;  // of the newest policy
   std::map<std::uint32_t, std::vector<Endpoint>> written_gateways_;
   std::optional<Interfaces> interfaces_;
+  std::shared_ptr<const identity::PodTable> pods_;  // that was handed out last
+  std::unique_ptr<serving::ClusterFeed> cluster_;   // null when the API server is not asked
+  bool named_host_pods_ = false;
   std::optional<serving::FdWatch> denials_;
   std::map<std::string, std::string> wrong_;
   std::shared_ptr<void> admin_;
@@ -193,10 +216,34 @@ void Agent::keep_interfaces() {
                            [this] { keep_relay_routes(); }});
 }
 
+Status Agent::read_cluster() {
+  if (settings_.resources.source != settings::ResourceSource::kubernetes) return Done{};
+  sources::ClusterWants wants;
+  wants.pods_of = settings_.node.name;
+  wants.node_ranges = settings_.interception.internal_nodes;
+  auto feed = serving::ClusterFeed::start(control_.context(), settings_.resources.kubernetes, wants,
+                                          [this](const sources::Cluster& cluster) { learn(cluster); });
+  if (!feed) return feed.error();
+  cluster_ = *std::move(feed);
+  return Done{};
+}
+
+void Agent::learn(const sources::Cluster& cluster) {
+  interfaces_->learn(cluster.pods, cluster.node_ranges);
+  if (cluster.host_network_pods.empty() || std::exchange(named_host_pods_, true)) return;
+  spdlog::info("pods on the host's network call as the node and are not enforced: {}",
+               fmt::join(cluster.host_network_pods, ", "));
+}
+
 void Agent::hand_out(const std::shared_ptr<const identity::PodTable>& pods) {
   gate_->set_pods(pods);
+  const auto lost = lost_addresses(pods_.get(), *pods);
+  pods_ = pods;
   for (const auto& desk : desks_) {
-    boost::asio::post(desk->worker.context(), [raw = desk.get(), pods] { raw->pods = pods; });
+    boost::asio::post(desk->worker.context(), [raw = desk.get(), pods, lost] {
+      raw->pods = pods;
+      if (!lost.empty()) raw->worker.live().cut_of(lost, name_of(static_cast<std::uint8_t>(Cut::pod_gone)));
+    });
   }
 }
 
@@ -217,7 +264,7 @@ Status Agent::listen(Desk& desk, const Endpoint& endpoint, std::vector<int>& lis
   if (!acceptor) return acceptor.error();
   listeners.push_back(acceptor->native_handle());
   desk.worker.accept_all(std::move(*acceptor), [this, raw = &desk](net::Socket client) {
-    return serve(std::make_unique<OutboundCall>(node_, raw->worker, *raw->upstreams, std::move(client)), raw->pods);
+    return serve(std::make_unique<OutboundCall>(node_, raw->worker, *raw->upstreams, std::move(client)), *raw);
   });
   return Done{};
 }
@@ -227,7 +274,7 @@ Status Agent::serve_admin(const serving::ServeAdmin& serve) {
                       {.status = [this] { return status(); },
                        .flows = [this] { return flows(); },
                        .metrics = [this] { return control_.metrics().render(); },
-                       .not_ready = [this] { return control_.not_ready(); }});
+                       .not_ready = [this] { return not_ready(); }});
   if (!served) return served.error().in("admin");
   admin_ = std::move(*served);
   return Done{};
@@ -273,6 +320,11 @@ void Agent::stop_listening() {
   note("listeners", kernel_->set_listeners({}, {}));
 }
 
+std::optional<std::string> Agent::not_ready() const {
+  if (cluster_ && !cluster_->current().pods) return "the API server did not say yet who the pods of this node are";
+  return control_.not_ready();
+}
+
 serving::StatusView Agent::status() const {
   auto view = control_.status();
   view.interfaces = interfaces_->views();
@@ -280,6 +332,10 @@ serving::StatusView Agent::status() const {
   if (credentials_.signer && credentials_.signer->wrong()) view.wrong.push_back(*credentials_.signer->wrong());
   for (auto& line : gateways_.wrong(monotonic_ns())) view.wrong.push_back(std::move(line));
   for (auto& line : interfaces_->wrong()) view.wrong.push_back(std::move(line));
+  if (cluster_) {
+    const auto& wrong = cluster_->current().wrong;
+    view.wrong.insert(view.wrong.end(), wrong.begin(), wrong.end());
+  }
   return view;
 }
 
@@ -325,6 +381,7 @@ Status run_agent(const settings::AgentSettings& settings, const std::string& ver
   if (auto done = agent.open_gate(); !done) return done;
   if (auto done = agent.read_policy(); !done) return done;
   agent.keep_interfaces();
+  if (auto done = agent.read_cluster(); !done) return done;
   if (auto done = agent.listen(); !done) return done;
   if (auto done = agent.serve_admin(serve_admin); !done) return done;
   agent.run();

@@ -126,6 +126,7 @@ std::size_t GatedCall::header_bytes(const kernel::Flow& flow) const {
 
 bool GatedCall::identify() {
   if (!pod_namespace_.empty()) return true;
+  pods_ = desk_.pods;
   const auto* pod = pods_ ? pods_->by_address(flow_.key.source.address) : nullptr;
   if (pod == nullptr) return false;
   pod_namespace_ = pod->namespace_name;
@@ -133,6 +134,12 @@ bool GatedCall::identify() {
   record_.pod = serving::pod_facts(*pod);
   record_.process = serving::process_facts(desk_.processes.describe(owner_, monotonic_ns()));
   return true;
+}
+
+// The API server may tell of a pod after its first call. keep_going() looks again.
+bool GatedCall::may_be_identified(std::uint64_t now_ns) {
+  unknown_ = now_ns - flow_.began_ns < pod_wait_ns(desk_.node.settings);
+  return unknown_;
 }
 
 // Reads what came; false: nothing of it is to be looked at.
@@ -188,7 +195,8 @@ void GatedCall::ask(const kernel::Upcall& upcall) {
 
 void GatedCall::judge_asked() {
   if (phase_ != Phase::holding || !seen_) return;
-  if (!desk_.snapshot || !identify()) return;
+  if (!desk_.snapshot) return;
+  if (!identify()) return void(may_be_identified(monotonic_ns()));
   if (desk_.snapshot->inspect(pod_namespace_, flow_.key.destination.address, flow_.key.destination.port) ==
       Inspection::opaque) {
     judge(Sniffed::none);
@@ -197,7 +205,11 @@ void GatedCall::judge_asked() {
 
 // What there is now, does it say whom the call is for?
 void GatedCall::look() {
-  if (!identify()) return deny(Sniffed::none, {Reason::pod_unknown, "no pod has this address"});
+  if (!identify()) {
+    if (may_be_identified(monotonic_ns())) return;
+    return deny(Sniffed::none, {Reason::pod_unknown, "no pod has this address"});
+  }
+  unknown_ = false;
   if (!desk_.snapshot) return deny(Sniffed::none, {Reason::policy_not_ready, "no policy was read yet"});
   const auto& destination = flow_.key.destination;
   if (desk_.snapshot->inspect(pod_namespace_, destination.address, destination.port) != Inspection::sniff) {
@@ -351,6 +363,10 @@ void GatedCall::inject() {
 }
 
 void GatedCall::keep_going(std::uint64_t now_ns) {
+  if (unknown_ && phase_ == Phase::holding && (desk_.pods != pods_ || !may_be_identified(now_ns))) {
+    judge_asked();
+    if (phase_ == Phase::holding && (stream_.end() != flow_.pod_first || fin_)) look();
+  }
   if (phase_ == Phase::holding && stream_.end() != acknowledged_ && now_ns > changed_ns_ + more_gap_ns) acknowledge();
   if (phase_ == Phase::ending) return look_after(now_ns);
   if (phase_ != Phase::sending || (now_ns < look_ns_ && now_ns < due_ns_)) return;
@@ -403,7 +419,7 @@ void GatedCall::dial_next(std::string_view failure) {
 
 void GatedCall::time_out() {
   if (phase_ != Phase::holding) return;
-  identify();
+  if (!identify() && unknown_) return deny(Sniffed::none, {Reason::pod_unknown, "no pod has this address"});
   const auto bytes = stream_.bytes();
   auto late = relay::ended_early({bytes.begin(), bytes.end()}, true);
   deny(late.sniffed, {late.reason, std::move(late.detail)});

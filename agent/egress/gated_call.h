@@ -53,8 +53,9 @@ class GatedCall final : private Judged {
   // It is over, as `flow` says. `owner`, if known, opened it.
   void end(const kernel::Flow& flow, const std::optional<kernel::Owner>& owner);
 
-  // Looks whether the gateway has everything, and sends again what it does not acknowledge in time; a pod that has sent
-  // what its window allows and waits is told that it came. To be called every few milliseconds.
+  // Looks whether it is known by now who calls, and whether the gateway has everything, and sends again what it does
+  // not acknowledge in time; a pod that has sent what its window allows and waits is told that it came. To be called
+  // every few milliseconds.
   void keep_going(std::uint64_t now_ns);
   // Its verdict is carried out at the end of the turn; until then nothing may be asked of it.
   bool is_judged() const { return phase_ == Phase::judged; }
@@ -72,6 +73,7 @@ class GatedCall final : private Judged {
 
   void take_over();
   bool identify();
+  bool may_be_identified(std::uint64_t now_ns);
   bool meet(const kernel::Upcall& upcall);
   void send_promised();
   void send_header_again();
@@ -97,6 +99,7 @@ class GatedCall final : private Judged {
   wire::TcpSegment newest_;  // of the pod, without payload: its numbers, options and addresses
   bool seen_ = false;        // newest_ is there
   bool fin_ = false;         // the pod has ended its half
+  bool unknown_ = false;     // who calls is to be told yet
   bool opened_ = false;      // its open record is written
   bool promised_ = false;    // the kernel may keep what is to be sent
   std::size_t looked_at_ = 0;

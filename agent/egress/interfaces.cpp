@@ -214,13 +214,22 @@ void Interfaces::resolve_soon() {
   });
 }
 
+void Interfaces::learn(std::shared_ptr<const std::vector<settings::Pod>> pods,
+                       std::shared_ptr<const std::vector<Cidr>> internal) {
+  if (pods == told_pods_ && internal == told_internal_) return;
+  const bool first = !told_pods_;
+  told_pods_ = std::move(pods);
+  told_internal_ = std::move(internal);
+  stale_ = true;
+  first ? resolve() : resolve_soon();
+}
+
 void Interfaces::resolve() {
   stale_ = false;
   failures_.erase("identity");
   resolve_internal();
   std::vector<identity::Pod> pods;
-  pods.reserve(settings_.pods.size());
-  for (const auto& pod : settings_.pods) pods.push_back(resolve_pod(pod));
+  for (const auto& pod : all_pods()) pods.push_back(resolve_pod(pod));
   pods_ = std::make_shared<identity::PodTable>(std::move(pods));
   for (auto& [ifindex, interface] : interfaces_) {
     if (interface.kind == InterfaceKind::pod && !interface.failure) tell_kernel(ifindex, interface);
@@ -230,11 +239,12 @@ void Interfaces::resolve() {
 }
 
 void Interfaces::resolve_internal() {
-  const auto local = net::local_addresses();
+  auto local = net::local_addresses();
   if (!local) {
     failures_["internal"] = "the node's addresses cannot be read: " + local.error().message();
     return;
   }
+  if (told_internal_) local->insert(local->end(), told_internal_->begin(), told_internal_->end());
   auto ranges = internal_ranges(settings_, *local);
   if (internal_ == ranges) return;
   if (const auto done = kernel_.set_internal(ranges, guarded_ranges(settings_)); !done) {
@@ -244,6 +254,18 @@ void Interfaces::resolve_internal() {
   }
   failures_.erase("internal");
   internal_ = std::move(ranges);
+}
+
+std::vector<settings::Pod> Interfaces::all_pods() const {
+  if (!told_pods_) return settings_.pods;
+  auto pods = *told_pods_;
+  for (const auto& own : settings_.pods) {
+    const bool told = std::any_of(told_pods_->begin(), told_pods_->end(), [&](const settings::Pod& pod) {
+      return pod.namespace_name == own.namespace_name && pod.name == own.name;
+    });
+    if (!told) pods.push_back(own);
+  }
+  return pods;
 }
 
 identity::Pod Interfaces::resolve_pod(const settings::Pod& settings) {
@@ -281,9 +303,23 @@ unsigned Interfaces::find_interface(const settings::Pod& settings) {
   return found != interfaces_.end() && found->second.kind == InterfaceKind::pod ? found->first : 0;
 }
 
+// What is sent from there may be the pod's. Of a pod that the API server is still to tell of, what is routed to it: its
+// calls begin, and wait for their pod to be known.
+std::vector<IpAddress> Interfaces::addresses_of(unsigned ifindex) {
+  if (const auto* pod = pods_->by_interface(ifindex)) return pod->addresses;
+  if (!told_pods_) return {};
+  auto routed = net::routed_addresses(ifindex);
+  if (routed) return *std::move(routed);
+  failures_["identity"] = fmt::format("routes of interface {}: {}", ifindex, routed.error().message());
+  return {};
+}
+
 void Interfaces::tell_kernel(unsigned ifindex, Interface& interface) {
   const auto* pod = pods_->by_interface(ifindex);
-  const kernel::PodInterface now{pod ? pod->addresses : std::vector<IpAddress>(), is_audited(ifindex)};
+  // What a predecessor knew counts until the API server was heard.
+  const bool awaited = settings_.resources.source == settings::ResourceSource::kubernetes && !told_pods_;
+  if (pod == nullptr && awaited) return;
+  const kernel::PodInterface now{addresses_of(ifindex), is_audited(ifindex)};
   if (interface.known && is_same(*interface.known, now)) return;
   const auto key = pod_failure(interface.name);
   if (const auto done = kernel_.set_pod(ifindex, now); !done) {

@@ -52,6 +52,8 @@ class Interfaces {
   Interfaces(const Interfaces&) = delete;
   Interfaces& operator=(const Interfaces&) = delete;
 
+  // What the API server says now: `pods` of this node, null: it is to be heard yet; `internal` besides the settings'.
+  void learn(std::shared_ptr<const std::vector<settings::Pod>> pods, std::shared_ptr<const std::vector<Cidr>> internal);
   // Does again what failed; to be called every second.
   void retry();
 
@@ -83,8 +85,10 @@ class Interfaces {
   void resolve_soon();
   void resolve();
   void resolve_internal();
+  std::vector<settings::Pod> all_pods() const;
   identity::Pod resolve_pod(const settings::Pod& settings);
   unsigned find_interface(const settings::Pod& settings);
+  std::vector<IpAddress> addresses_of(unsigned ifindex);
   void tell_kernel(unsigned ifindex, Interface& interface);
 
   const settings::AgentSettings& settings_;
@@ -96,6 +100,8 @@ class Interfaces {
   std::optional<serving::FdWatch> readable_;
   std::map<unsigned, Interface> interfaces_;
   std::shared_ptr<const identity::PodTable> pods_ = std::make_shared<identity::PodTable>(std::vector<identity::Pod>());
+  std::shared_ptr<const std::vector<settings::Pod>> told_pods_;  // by the API server
+  std::shared_ptr<const std::vector<Cidr>> told_internal_;
   std::optional<std::vector<Cidr>> internal_;    // what the kernel was told last
   std::map<std::string, std::string> failures_;  // by what failed, besides attaching
   std::uint64_t resolved_ns_ = 0;

@@ -47,7 +47,7 @@ observe::Record to_record(const kernel::Denial& denial, const identity::PodTable
     record.destination = denial.destination;
   }
   if (denial.owner) {
-    record.process = {denial.owner->pid, denial.owner->comm, {}, denial.owner->cgroup_id};
+    record.process = {denial.owner->pid, denial.owner->comm, {}, {}, denial.owner->cgroup_id};
   }
   if (denial.guard) record.detail = "at the uplink: it got past the pod's interface";
   return record;

@@ -1,8 +1,15 @@
 #include "egress/node.h"
 
+#include <chrono>
+
 #include "wire/proxy_v2.h"
 
 namespace sluice::egress {
+
+std::uint64_t pod_wait_ns(const settings::AgentSettings& settings) {
+  if (settings.resources.source != settings::ResourceSource::kubernetes) return 0;
+  return static_cast<std::uint64_t>(std::chrono::nanoseconds(settings.pod_wait).count());
+}
 
 std::vector<std::uint8_t> make_header(const Node& node, const observe::Record& record, const std::string& host,
                                       const settings::GatewayTarget& gateway, std::uint16_t port,

@@ -26,6 +26,9 @@ struct Node {
   const tls::Context* tls;     // null without transport tls
 };
 
+// How long a call of an address that no pod is known to have waits for the API server to tell; 0: nobody will.
+std::uint64_t pod_wait_ns(const settings::AgentSettings& settings);
+
 // The PROXY header of the call of `record`, judged by `host`, to port `port` of `gateway`. `hop_source`: from where
 // this very connection reaches the gateway; nullopt: not known.
 std::vector<std::uint8_t> make_header(const Node& node, const observe::Record& record, const std::string& host,

@@ -2,6 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <chrono>
+
 #include "base/clock.h"
 #include "egress/audit_mode.h"
 #include "identity/process.h"
@@ -14,6 +19,7 @@ namespace {
 using serving::Refusal;
 
 constexpr std::size_t max_gateway_dials = 3;  // for one call
+constexpr std::chrono::milliseconds identity_look_gap{20};
 
 // Tells ways apart that must not share a connection.
 std::string key_of(const Way& way) {
@@ -26,16 +32,27 @@ std::string key_of(const Way& way) {
 OutboundCall::OutboundCall(const Node& node, serving::Worker& worker, serving::Upstreams& upstreams, net::Socket client)
     : Call(worker, node.recorder, node.settings.limits, std::move(client)), node_(node), upstreams_(upstreams) {}
 
-net::Task<void> OutboundCall::serve(std::shared_ptr<const identity::PodTable> pods) {
-  pods_ = std::move(pods);
-  if (!identify()) co_return co_await refuse(Sniffed::none, Reason::pod_unknown, "no pod has this address");
+net::Task<void> OutboundCall::serve(const std::shared_ptr<const identity::PodTable>& pods) {
+  const bool whole = note_ends();
+  if (whole) identify(pods);
   auto limit = admit();
   if (limit.empty()) limit = claim(record_->source->address);
   if (!limit.empty()) co_return co_await refuse(Sniffed::none, Reason::overloaded, limit);
+  if (whole && !pods_) co_await wait_for_identity(pods);
+  if (!pods_) co_return co_await refuse(Sniffed::none, Reason::pod_unknown, "no pod has this address");
   co_await serve_client({});
 }
 
-bool OutboundCall::identify() {
+net::Task<void> OutboundCall::wait_for_identity(const std::shared_ptr<const identity::PodTable>& pods) {
+  const auto until_ns = monotonic_ns() + pod_wait_ns(node_.settings);
+  boost::asio::steady_timer timer(worker_.context());
+  while (!was_cut() && !identify(pods) && monotonic_ns() < until_ns) {
+    timer.expires_after(identity_look_gap);
+    co_await timer.async_wait(boost::asio::as_tuple(boost::asio::use_awaitable));
+  }
+}
+
+bool OutboundCall::note_ends() {
   boost::system::error_code error;
   record_->protocol = "tcp";
   record_->source = client_->socket().peer();
@@ -44,8 +61,13 @@ bool OutboundCall::identify() {
   if (error || record_->source->address.is_unspecified()) return false;
   record_->process =
       serving::process_facts(identity::take_process(node_.kernel, *record_->source, *record_->destination));
-  const auto* pod = pods_->by_address(record_->source->address);
+  return true;
+}
+
+bool OutboundCall::identify(const std::shared_ptr<const identity::PodTable>& pods) {
+  const auto* pod = pods ? pods->by_address(record_->source->address) : nullptr;
   if (!pod) return false;
+  pods_ = pods;
   pod_namespace_ = pod->namespace_name;
   pod_labels_ = &pod->labels;
   record_->pod = serving::pod_facts(*pod);

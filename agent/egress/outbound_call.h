@@ -16,13 +16,16 @@ class OutboundCall final : public serving::Call {
   // `upstreams` belongs to the worker's thread.
   OutboundCall(const Node& node, serving::Worker& worker, serving::Upstreams& upstreams, net::Socket client);
 
-  // Tells the whole story; `pods` is who is who at its beginning.
-  net::Task<void> serve(std::shared_ptr<const identity::PodTable> pods);
+  // Tells the whole story. `pods`, who is who now, outlives it.
+  net::Task<void> serve(const std::shared_ptr<const identity::PodTable>& pods);
 
  private:
   using Refused = std::optional<serving::Refusal>;
 
-  bool identify();
+  bool note_ends();
+  bool identify(const std::shared_ptr<const identity::PodTable>& pods);
+  // The API server may tell of a pod after its first call.
+  net::Task<void> wait_for_identity(const std::shared_ptr<const identity::PodTable>& pods);
 
   // serving::Call. In mode audit a denial becomes a direct connection to where the pod wanted to go.
   Refused decide(Sniffed sniffed) override;

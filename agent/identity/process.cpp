@@ -1,9 +1,13 @@
 #include "identity/process.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
 #include <array>
+
+#include "base/fd.h"
+#include "identity/container.h"
 
 namespace sluice::identity {
 namespace {
@@ -17,11 +21,19 @@ std::string read_exe(std::int32_t pid) {
   return size > 0 ? std::string(target.data(), static_cast<std::size_t>(size)) : std::string();
 }
 
+std::string read_container(std::int32_t pid) {
+  UniqueFd file(::open(fmt::format("/proc/{}/cgroup", pid).c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file) return {};
+  std::array<char, 8192> text;
+  const auto size = ::read(file.get(), text.data(), text.size());
+  return size > 0 ? find_container({text.data(), static_cast<std::size_t>(size)}).id : std::string();
+}
+
 }  // namespace
 
 Process describe_process(const std::optional<kernel::Owner>& owner) {
   if (!owner) return {};
-  return {owner->pid, owner->comm, read_exe(owner->pid), owner->cgroup_id};
+  return {owner->pid, owner->comm, read_exe(owner->pid), read_container(owner->pid), owner->cgroup_id};
 }
 
 Process ProcessCache::describe(const std::optional<kernel::Owner>& owner, std::uint64_t now_ns) {

@@ -14,7 +14,8 @@ namespace sluice::identity {
 struct Process {
   std::int32_t pid = 0;  // 0: unknown
   std::string comm;
-  std::string exe;  // empty: the process is gone or may not be read
+  std::string exe;        // empty: the process is gone or may not be read
+  std::string container;  // the runtime's id; empty: none, or the process is gone
   std::uint64_t cgroup_id = 0;
 };
 

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/ip.h"
+#include "ingress/cluster_services.h"
 #include "ingress/load.h"
 #include "ingress/stream.h"
 #include "net/channel.h"
@@ -64,9 +65,10 @@ struct Place {
   bool gone = false;  // the destination has it no more
 };
 
-// What a destination of a rule comes to, by resources. Pointers lead into the snapshot, or into the settings.
+// What a destination of a rule comes to, by resources. Pointers lead into the snapshot, or into the services.
 struct Target {
   std::shared_ptr<const Snapshot> snapshot;
+  std::shared_ptr<const ClusterServices> services;
   const Service* service = nullptr;
   const ServicePort* port = nullptr;
   std::string host;                // to resolve, where endpoints do not say

@@ -16,10 +16,10 @@
 namespace sluice::ingress {
 namespace {
 
-const Service* find_service(const std::vector<Service>& services, std::string_view host, std::uint16_t port,
+const Service* find_service(const ClusterServices& services, std::string_view host, std::uint16_t port,
                             const ServicePort*& found) {
-  for (const auto& service : services) {
-    if (service.hosts.front() != host) continue;
+  for (auto [entry, end] = services.equal_range(host); entry != end; ++entry) {
+    const auto& service = entry->second;
     for (const auto& one : service.ports) {
       if (port != 0 && one.number != port) continue;
       if (port == 0 && service.ports.size() > 1) continue;
@@ -122,8 +122,9 @@ std::optional<Target> Desk::find_target(const Plan& plan, const Destination& des
   const auto& snapshot = *plan.snapshot;
   Target target;
   target.snapshot = plan.snapshot;
+  target.services = plan.services;
   target.host = destination.host;
-  target.service = find_service(house_.services, destination.host, destination.port, target.port);
+  target.service = find_service(*plan.services, destination.host, destination.port, target.port);
   const auto& own = settings().ingress.namespace_name;
   if (target.service == nullptr) {
     const auto verdict = snapshot.find_destination(own, destination.host, destination.port, port);

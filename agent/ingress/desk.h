@@ -33,7 +33,6 @@ class ClientConnection;
 // What all workers share. It outlives them.
 struct House {
   const settings::IngressSettings& settings;
-  const std::vector<Service>& services;  // those of the settings
   serving::Recorder& recorder;
   observe::Metrics& metrics;
   tls::OriginationContexts& originations;

@@ -6,6 +6,7 @@
 #include <boost/asio/post.hpp>
 #include <csignal>
 #include <optional>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -14,6 +15,7 @@
 #include "ingress/doors.h"
 #include "ingress/handover.h"
 #include "ingress/relayed_call.h"
+#include "serving/cluster_feed.h"
 #include "serving/control.h"
 #include "tls/termination.h"
 
@@ -67,11 +69,12 @@ class Ingress {
   Ingress(const settings::IngressSettings& settings, serving::Control& control)
       : settings_(settings),
         control_(control),
-        services_(to_services(settings.ingress.services)),
+        services_(all_services(nullptr)),
         terminations_(settings.ingress.secrets),
-        house_{settings, services_, control.recorder(), control.metrics(), originations_, loads_} {}
+        house_{settings, control.recorder(), control.metrics(), originations_, loads_} {}
 
   Status open_desks();
+  Status read_cluster();
   Status read_policy();
   Status serve_admin(const serving::ServeAdmin& serve);
   void inherit(Predecessor& predecessor) { doors_->inherit(predecessor.take_sockets()); }
@@ -83,16 +86,21 @@ class Ingress {
  private:
   static net::Task<void> serve(Desk& desk, Door door, net::Socket client);
 
+  std::shared_ptr<const ClusterServices> all_services(const std::vector<Service>* told) const;
+  void learn(const sources::Cluster& cluster);
   void publish(const std::shared_ptr<const Snapshot>& snapshot);
   void follow_listeners();
   void read_certificates();
   void do_each_second();
   void drain();
+  std::optional<std::string> not_ready() const;
   serving::StatusView status() const;
 
   const settings::IngressSettings& settings_;
   serving::Control& control_;
-  const std::vector<Service> services_;
+  std::shared_ptr<const ClusterServices> services_;
+  std::shared_ptr<const std::vector<Service>> told_services_;  // of the cluster, that services_ has
+  std::unique_ptr<serving::ClusterFeed> cluster_;              // null when the API server is not asked
   tls::OriginationContexts originations_;
   Loads loads_;
   tls::Terminations terminations_;
@@ -126,11 +134,54 @@ Status Ingress::read_policy() {
                               [this](const std::shared_ptr<const Snapshot>& snapshot) { publish(snapshot); });
 }
 
+// Who has a directory of Secrets is told of no others.
+Status Ingress::read_cluster() {
+  if (settings_.resources.source != settings::ResourceSource::kubernetes) return Done{};
+  const auto& own = settings_.ingress;
+  sources::ClusterWants wants;
+  wants.services = true;
+  if (own.secrets.empty()) wants.secrets_in = own.namespace_name;
+  auto feed = serving::ClusterFeed::start(control_.context(), settings_.resources.kubernetes, wants,
+                                          [this](const sources::Cluster& cluster) { learn(cluster); });
+  if (!feed) return feed.error();
+  cluster_ = *std::move(feed);
+  return Done{};
+}
+
+// What the settings say of a host counts more.
+std::shared_ptr<const ClusterServices> Ingress::all_services(const std::vector<Service>* told) const {
+  auto all = std::make_shared<ClusterServices>();
+  for (auto& service : to_services(settings_.ingress.services)) {
+    auto host = service.hosts.front();
+    all->emplace(std::move(host), std::move(service));
+  }
+  if (told == nullptr) return all;
+  for (const auto& service : *told) {
+    const auto& host = service.hosts.front();
+    if (!all->contains(host)) all->emplace(host, service);
+  }
+  return all;
+}
+
+void Ingress::learn(const sources::Cluster& cluster) {
+  if (cluster.secrets) {
+    const auto done = terminations_.secrets().replace(*cluster.secrets);
+    if (!done) spdlog::error("{}", done.error().message());
+    read_certificates();
+  }
+  if (cluster.services == told_services_) return;
+  told_services_ = cluster.services;
+  services_ = all_services(told_services_.get());
+  if (plan_) publish(plan_->snapshot);
+}
+
 // Workers have the new policy before the first connection that only it takes.
 void Ingress::publish(const std::shared_ptr<const Snapshot>& snapshot) {
   auto plan = std::make_shared<Plan>();
   plan->snapshot = snapshot;
   plan->routes = snapshot->ingress();
+  plan->services = services_;
+  std::set<std::string> secrets;
   std::vector<tls::TerminationOptions> wanted;
   std::vector<std::uint32_t> numbers;
   for (const auto& listener : plan->routes->listeners()) {
@@ -138,6 +189,7 @@ void Ingress::publish(const std::shared_ptr<const Snapshot>& snapshot) {
       plan->contexts.resize(std::max<std::size_t>(plan->contexts.size(), server.number + 1));
       auto options = termination_of(server);
       if (!options) continue;
+      secrets.merge(tls::secret_names(options->tls));
       wanted.push_back(std::move(*options));
       numbers.push_back(server.number);
     }
@@ -147,6 +199,7 @@ void Ingress::publish(const std::shared_ptr<const Snapshot>& snapshot) {
     plan->contexts[numbers[index]] = std::move(contexts[index]);
   }
   plan_ = std::move(plan);
+  if (cluster_ && settings_.ingress.secrets.empty()) cluster_->want_secrets(std::move(secrets));
   read_certificates();
   for (const auto& skipped : plan_->routes->skipped()) spdlog::warn("{} is left out: {}", skipped.server, skipped.why);
   for (const auto& desk : desks_) {
@@ -196,8 +249,20 @@ net::Task<void> Ingress::serve(Desk& desk, Door door, net::Socket client) {
   ClientConnection::open(desk, plan, *listener, std::move(client));
 }
 
+std::optional<std::string> Ingress::not_ready() const {
+  if (cluster_ && !cluster_->current().services) return "the API server did not say yet what Services there are";
+  if (cluster_ && settings_.ingress.secrets.empty() && !cluster_->current().secrets) {
+    return "the API server did not give the Secrets of the Gateways yet";
+  }
+  return control_.not_ready();
+}
+
 serving::StatusView Ingress::status() const {
   auto view = control_.status();
+  if (cluster_) {
+    const auto& wrong = cluster_->current().wrong;
+    view.wrong.insert(view.wrong.end(), wrong.begin(), wrong.end());
+  }
   for (const auto& line : tls_wrong_) view.wrong.push_back(line);
   for (const auto& line : doors_->wrong()) view.wrong.push_back(line);
   if (!plan_) return view;
@@ -212,7 +277,7 @@ Status Ingress::serve_admin(const serving::ServeAdmin& serve) {
                       {.status = [this] { return status(); },
                        .flows = [this] { return control_.flows(); },
                        .metrics = [this] { return control_.metrics().render(); },
-                       .not_ready = [this] { return control_.not_ready(); }});
+                       .not_ready = [this] { return not_ready(); }});
   if (!served) return served.error().in("admin");
   admin_ = std::move(*served);
   auto opened = Succession::open(control_.context(), settings_.admin.socket,
@@ -248,6 +313,7 @@ Status run_ingress(const settings::IngressSettings& settings, const std::string&
     if (!asked) return asked.error().in("take over");
     ingress.inherit(predecessor.emplace(std::move(*asked)));
   }
+  if (auto done = ingress.read_cluster(); !done) return done;
   if (auto done = ingress.read_policy(); !done) return done;
   if (auto done = ingress.serve_admin(serve_admin); !done) return done;
   if (predecessor) {

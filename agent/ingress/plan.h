@@ -4,6 +4,7 @@
 #include <memory>
 #include <vector>
 
+#include "ingress/cluster_services.h"
 #include "policy/ingress_routes.h"
 #include "policy/snapshot.h"
 #include "tls/context.h"
@@ -13,6 +14,8 @@ namespace sluice::ingress {
 struct Plan {
   std::shared_ptr<const Snapshot> snapshot;
   const IngressRoutes* routes = nullptr;  // of the snapshot; never null
+  // Of the settings and of the cluster; never null.
+  std::shared_ptr<const ClusterServices> services;
   // By IngressServer::number; null where no TLS ends.
   std::vector<std::shared_ptr<const tls::Context>> contexts;
 

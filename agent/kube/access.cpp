@@ -8,6 +8,7 @@
 #include <optional>
 #include <utility>
 
+#include "kube/base64.h"
 #include "settings/yaml_tree.h"
 
 namespace sluice::kube {
@@ -20,33 +21,6 @@ std::optional<std::uint16_t> parse_port(std::string_view text) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), port);
   if (error != std::errc{} || end != text.data() + text.size() || port == 0) return std::nullopt;
   return port;
-}
-
-// RFC 4648 section 4, with padding; line breaks are left out.
-std::optional<std::string> decode_base64(std::string_view text) {
-  constexpr std::string_view digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string out;
-  std::uint32_t bits = 0;
-  unsigned held = 0;
-  std::size_t padding = 0;
-  std::size_t count = 0;
-  for (const char c : text) {
-    if (c == '\n' || c == '\r' || c == ' ') continue;
-    ++count;
-    if (c == '=') {
-      ++padding;
-      continue;
-    }
-    const auto digit = digits.find(c);
-    if (digit == std::string_view::npos || padding > 0) return std::nullopt;
-    bits = (bits << 6) | static_cast<std::uint32_t>(digit);
-    held += 6;
-    if (held < 8) continue;
-    held -= 8;
-    out += static_cast<char>((bits >> held) & 0xff);
-  }
-  if (padding > 2 || count % 4 != 0) return std::nullopt;
-  return out;
 }
 
 const yaml::Node* find(const yaml::Node* mapping, std::string_view key) {

@@ -5,6 +5,8 @@
 #include <charconv>
 #include <utility>
 
+#include "kube/fields.h"
+
 namespace sluice::kube {
 namespace {
 
@@ -18,23 +20,6 @@ Result<json::value> parse(std::string_view text) {
   auto value = json::parse(text, error, {}, options);
   if (error) return Error("not valid JSON: " + error.message());
   return value;
-}
-
-const json::object* find_object(const json::object& object, std::string_view key) {
-  const auto* value = object.if_contains(key);
-  return value != nullptr ? value->if_object() : nullptr;
-}
-
-std::string find_text(const json::object& object, std::string_view key) {
-  const auto* value = object.if_contains(key);
-  const auto* text = value != nullptr ? value->if_string() : nullptr;
-  return text != nullptr ? std::string(*text) : std::string();
-}
-
-std::uint64_t find_count(const json::object& object, std::string_view key) {
-  const auto* value = object.if_contains(key);
-  const auto* count = value != nullptr ? value->if_int64() : nullptr;
-  return count != nullptr && *count > 0 ? static_cast<std::uint64_t>(*count) : 0;
 }
 
 // As it is allowed to be shown in a log: of whatever sent it.

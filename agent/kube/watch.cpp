@@ -48,7 +48,8 @@ std::string encode_query(std::string_view text) {
   return out;
 }
 
-Watch::Watch(WatchLimits limits, Random random) : limits_(limits), random_(std::move(random)), page_(limits.page) {}
+Watch::Watch(WatchLimits limits, Random random, Trim trim)
+    : limits_(limits), random_(std::move(random)), trim_(trim), page_(limits.page) {}
 
 Watch::Step Watch::next(std::uint64_t now_ns) {
   if (now_ns < pause_until_ns_) return Pause{pause_until_ns_};
@@ -92,7 +93,9 @@ bool Watch::take_page(ListPage page, std::uint64_t now_ns) {
     const auto before = known_.find(object.id);
     const bool same = before != known_.end() && before->second == now;
     listed_.insert_or_assign(object.id, std::move(now));
-    if (!same) listed_changes_.push_back({false, std::move(object)});
+    if (same) continue;
+    if (trim_ != nullptr) trim_(object.content);
+    listed_changes_.push_back({false, std::move(object)});
   }
   continue_ = std::move(page.next);
   version_ = std::move(page.version);
@@ -160,6 +163,7 @@ void Watch::take_event(Event event) {
   auto& known = known_[object.id];
   if (known == now) return;
   known = std::move(now);
+  if (trim_ != nullptr) trim_(object.content);
   changes_.push_back({false, std::move(object)});
 }
 

@@ -35,7 +35,9 @@ struct WatchLimits {
 class Watch {
  public:
   using Random = std::function<std::uint32_t()>;
-  Watch(WatchLimits limits, Random random);
+  // Takes out of an object what nobody reads, as soon as it was parsed; null: nothing.
+  using Trim = void (*)(boost::json::object& content);
+  Watch(WatchLimits limits, Random random, Trim trim = nullptr);
 
   // What to do now; each is answered by one of the calls below before next() is called again.
   struct List {  // GET: on_list() with the whole body, or on_oversized_list()
@@ -95,6 +97,7 @@ class Watch {
 
   WatchLimits limits_;
   Random random_;
+  Trim trim_;
   BackOff back_off_;
   Trouble trouble_;
   std::uint64_t pause_until_ns_ = 0;

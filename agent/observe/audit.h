@@ -40,6 +40,7 @@ struct ProcessFacts {
   std::int32_t pid = 0;  // 0: unknown, and the object is left out of the record
   std::string comm;
   std::string exe;
+  std::string container;
   std::uint64_t cgroup_id = 0;
 };
 

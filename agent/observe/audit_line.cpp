@@ -120,6 +120,7 @@ void add_process(Members& line, const ProcessFacts& facts) {
   process.raw("pid", fmt::format_int(facts.pid).c_str());
   process.text("comm", facts.comm, max_word);
   process.text("exe", facts.exe, max_path);
+  process.text("container", facts.container, max_word);
   process.end();
 }
 

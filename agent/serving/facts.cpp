@@ -20,7 +20,8 @@ observe::PodFacts pod_facts(const identity::Pod& pod) {
 }
 
 observe::ProcessFacts process_facts(identity::Process process) {
-  return {process.pid, std::move(process.comm), std::move(process.exe), process.cgroup_id};
+  return {process.pid, std::move(process.comm), std::move(process.exe), std::move(process.container),
+          process.cgroup_id};
 }
 
 void describe(const relay::FirstBytes& first, observe::Record& record) {

@@ -6,7 +6,7 @@
 namespace sluice::serving {
 
 LiveTable::Place::Place(LiveTable& table, Live& live) : table_(&table), live_(&live) {
-  table_->live_.insert(live_);
+  table_->live_.emplace(live_, std::nullopt);
 }
 
 LiveTable::Place::Place(Place&& other) noexcept
@@ -29,6 +29,7 @@ std::string_view LiveTable::Place::claim(const IpAddress& source, std::uint64_t 
   if (!table_->rate_.take(now_ns)) return "connections come too fast (limits.connections_per_second)";
   ++entry.count;
   source_ = source;
+  table_->live_[live_] = source;
   return {};
 }
 
@@ -61,13 +62,13 @@ void LiveTable::forget_idle_sources(std::uint64_t now_ns) {
 std::vector<Flow> LiveTable::flows() const {
   std::vector<Flow> flows;
   flows.reserve(live_.size());
-  for (const auto* live : live_) flows.push_back(live->flow());
+  for (const auto& [live, source] : live_) flows.push_back(live->flow());
   return flows;
 }
 
 std::size_t LiveTable::recheck(const Snapshot& snapshot) {
   std::vector<Live*> condemned;
-  for (auto* live : live_) {
+  for (const auto& [live, source] : live_) {
     if (!live->still_allowed(snapshot)) condemned.push_back(live);
   }
   for (auto* live : condemned) live->cut(to_string(Reason::policy_changed));
@@ -75,8 +76,18 @@ std::size_t LiveTable::recheck(const Snapshot& snapshot) {
 }
 
 void LiveTable::cut_all(std::string_view why) {
-  const std::vector<Live*> all(live_.begin(), live_.end());
+  std::vector<Live*> all;
+  all.reserve(live_.size());
+  for (const auto& [live, source] : live_) all.push_back(live);
   for (auto* live : all) live->cut(why);
+}
+
+void LiveTable::cut_of(const std::set<IpAddress>& sources, std::string_view why) {
+  std::vector<Live*> condemned;
+  for (const auto& [live, source] : live_) {
+    if (source && sources.contains(*source)) condemned.push_back(live);
+  }
+  for (auto* live : condemned) live->cut(why);
 }
 
 }  // namespace sluice::serving

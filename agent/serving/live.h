@@ -4,10 +4,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <unordered_map>
-#include <unordered_set>
 #include <variant>
 #include <vector>
 
@@ -81,6 +81,8 @@ class LiveTable {
   // Cuts what `snapshot` would not allow any more; returns how many.
   std::size_t recheck(const Snapshot& snapshot);
   void cut_all(std::string_view why);
+  // Those that were claimed for one of `sources`.
+  void cut_of(const std::set<IpAddress>& sources, std::string_view why);
 
  private:
   // A token bucket.
@@ -106,7 +108,7 @@ class LiveTable {
 
   LiveLimits limits_;
   Rate rate_;
-  std::unordered_set<Live*> live_;
+  std::unordered_map<Live*, std::optional<IpAddress>> live_;  // with whose it was claimed to be
   std::unordered_map<IpAddress, Source> sources_;  // those with connections, and those whose rate still counts
   std::uint64_t next_sweep_ns_ = 0;
 };

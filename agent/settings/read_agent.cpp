@@ -55,6 +55,7 @@ Interception read_interception(yaml::Reader reader) {
       item.fault("expected \"ADDRESS[/LENGTH]:PORT\", IPv6 in brackets (\"[fd00::/8]:53\"), found " + item.shown());
     }
   }
+  reader.read("internal_nodes", interception.internal_nodes);
   reader.read("inbound_replies", interception.inbound_replies);
   reader.finish();
   return interception;
@@ -211,7 +212,7 @@ Pod read_pod(const yaml::Value& value) {
 }
 
 // Two pods with one address would make an identity a matter of luck.
-std::vector<Pod> read_pods(yaml::Reader reader, const yaml::Context& context) {
+std::vector<Pod> read_pods(yaml::Reader& reader, const yaml::Context& context) {
   std::vector<Pod> pods;
   std::map<std::string, std::string> owners;
   for (const auto& item : reader.list("pods", max_list_items)) {
@@ -228,7 +229,6 @@ std::vector<Pod> read_pods(yaml::Reader reader, const yaml::Context& context) {
     if (!pod.interface.empty()) claim("interface " + yaml::quote(pod.interface));
     pods.push_back(std::move(pod));
   }
-  reader.finish();
   return pods;
 }
 
@@ -241,7 +241,10 @@ AgentSettings read_agent(const yaml::Node& root, yaml::Context& context) {
   settings.resources = read_resources(reader.section("resources"));
   settings.interception = read_interception(reader.section("interception"));
   settings.egress = read_egress(reader.section("egress"));
-  settings.pods = read_pods(reader.section("identity"), context);
+  auto identity = reader.section("identity");
+  settings.pods = read_pods(identity, context);
+  read_ms(identity, "wait_ms", settings.pod_wait, 60'000);
+  identity.finish();
   settings.limits = read_limits(reader.section("limits"));
   settings.audit = read_audit(reader.section("audit"));
   settings.admin = read_admin(reader.section("admin"));

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstdlib>
 #include <fstream>
 
 #include "settings/read_settings.h"
@@ -27,6 +28,10 @@ Result<Settings> parse(std::string_view text, const std::string& path,
   context.faults = document->faults;
   auto settings = read(document->root, context);
   if (const auto error = first_error(path, context.faults)) return *error;
+  if (settings.node.name.empty()) {
+    const char* told = ::getenv("NODE_NAME");  // NOLINT(concurrency-mt-unsafe): nobody sets any
+    if (told != nullptr) settings.node.name = told;
+  }
   if (settings.node.name.empty()) {
     std::array<char, 256> name{};
     if (::gethostname(name.data(), name.size() - 1) != 0) return Error::from_errno("read the host name", errno);

@@ -18,7 +18,7 @@ using Milliseconds = std::chrono::milliseconds;
 
 // node:
 struct Node {
-  std::string name;                          // default: the host name
+  std::string name;                          // default: $NODE_NAME, and without one the host name
   unsigned threads = 1;                      // 1..64 event loops
   std::string bpffs = "/sys/fs/bpf/sluice";  // where programs, links and maps are pinned (agent)
   std::string cgroup;              // cgroup2 directory for process identity; empty: the root of the cgroup2 mount
@@ -54,6 +54,8 @@ struct Interception {
   std::vector<Cidr> guarded_cidrs;   // never internal, whatever internal_cidrs says: all addresses of the gateways,
                                      // which only the agent may call; those in egress.gateways are added
   std::vector<UdpAllow> udp_allow;
+  // With resources.source kubernetes the Nodes' podCIDRs and internal addresses are internal too.
+  bool internal_nodes = true;
   bool inbound_replies = true;  // answers of pods to connections that were opened from outside pass
 };
 
@@ -115,8 +117,8 @@ struct Egress {
   EchPolicy ech = EchPolicy::allow;
 };
 
-// identity.pods[]: until Kubernetes tells. At least one of addresses and interface; the other is found by the node's
-// routes.
+// identity.pods[], and what the API server says of a pod. At least one of addresses and interface; the other is found
+// by the node's routes.
 struct Pod {
   std::string namespace_name;  // key: namespace
   std::string name;
@@ -164,7 +166,10 @@ struct AgentSettings {
   Resources resources;
   Interception interception;
   Egress egress;
-  std::vector<Pod> pods;  // identity.pods
+  std::vector<Pod> pods;  // identity.pods: besides those that the API server tells of, whose word counts more
+  // identity.wait_ms, with resources.source kubernetes: a call of an address that no pod is known to have waits so
+  // long for the API server to tell.
+  Milliseconds pod_wait{2000};
   Limits limits;
   Audit audit;
   Admin admin;
@@ -204,7 +209,7 @@ struct GatewaySettings {
   Admin admin;
 };
 
-// ingress.services[]: a Service of the cluster, until Kubernetes tells
+// ingress.services[]: a Service of the cluster, besides those that the API server tells of
 struct ClusterService {
   std::string host;  // as destination.host of VirtualServices names it: a fully qualified name
   std::uint16_t port = 0;
@@ -232,7 +237,8 @@ struct Ingress {
   std::map<std::string, std::string> labels;  // of the workload, which selectors of Gateways are matched to
   // Where servers without `bind` are listened to, on the ports that they have.
   std::vector<IpAddress> addresses = {*IpAddress::parse("0.0.0.0"), IpAddress()};
-  std::string secrets;  // directory of credentialName's Secrets: NAME/tls.crt, NAME/tls.key, ...
+  std::string secrets;  // directory of credentialName's Secrets: NAME/tls.crt, NAME/tls.key, ...; empty, with
+                        // resources.source kubernetes: those of the namespace, from the API server
   std::vector<ClusterService> services;
   AccessLog access_log = AccessLog::all;
   std::uint32_t max_head_bytes = 60UL * 1024;  // of a request; 431 beyond

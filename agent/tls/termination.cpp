@@ -24,18 +24,13 @@ bool is_there(const std::string& path) {
   return version && version->exists();
 }
 
-// The first of the keys that a Secret has, as a path; empty: none.
-std::string find_key(const std::string& directory, std::initializer_list<std::string_view> keys) {
-  for (const auto key : keys) {
-    auto path = directory + "/" + std::string(key);
-    if (is_there(path)) return path;
-  }
-  return {};
-}
-
 // A Secret's name is one part of a path, whatever a Gateway says.
 bool is_secret_name(const std::string& name) {
   return !name.empty() && name.front() != '.' && name.find('/') == std::string::npos;
+}
+
+bool asks_for_clients(const ServerTls& tls) {
+  return tls.mode != ServerTlsMode::simple || tls.insecure_skip_verify;
 }
 
 std::string read_bytes(const std::string& path) {
@@ -105,8 +100,28 @@ struct TerminationContext::Credential {
   std::string staple;  // path; empty: none
 };
 
-TerminationContext::TerminationContext(TerminationOptions options, std::string secrets)
-    : Context({}), options_(std::move(options)), secrets_(std::move(secrets)) {}
+std::set<std::string> secret_names(const ServerTls& tls) {
+  std::set<std::string> names(tls.credentials.begin(), tls.credentials.end());
+  if (!tls.ca_credential.empty()) {
+    names.insert(tls.ca_credential);
+  } else if (asks_for_clients(tls)) {
+    for (const auto& name : tls.credentials) names.insert(name + "-cacert");
+  }
+  std::erase_if(names, [](const std::string& name) { return !is_secret_name(name); });
+  return names;
+}
+
+TerminationContext::TerminationContext(TerminationOptions options, const SecretStore& secrets)
+    : Context({}), options_(std::move(options)), secrets_(secrets) {}
+
+std::string TerminationContext::find_key(const std::string& secret,
+                                         std::initializer_list<std::string_view> keys) const {
+  for (const auto key : keys) {
+    auto path = secrets_.path(secret, std::string(key));
+    if (is_there(path)) return path;
+  }
+  return {};
+}
 
 std::vector<std::string> TerminationContext::hosts_without() const {
   const auto loaded = current();
@@ -118,7 +133,7 @@ std::vector<std::string> TerminationContext::paths() const {
   std::vector<std::string> paths;
   const auto add_secret = [&](const std::string& name) {
     if (!is_secret_name(name)) return;
-    for (const auto key : secret_keys) paths.push_back(secrets_ + "/" + name + "/" + std::string(key));
+    for (const auto key : secret_keys) paths.push_back(secrets_.path(name, std::string(key)));
   };
   for (const auto& name : tls.credentials) {
     add_secret(name);
@@ -142,15 +157,15 @@ Result<std::vector<TerminationContext::Credential>> TerminationContext::find_cre
     credentials.push_back({{files.certificate, files.private_key, "", ""}, ""});
   for (const auto& name : options_.tls.credentials) {
     if (!is_secret_name(name)) return Error("credentialName " + name + ": not the name of a Secret");
-    const auto directory = secrets_ + "/" + name;
     Files files;
-    const bool generic = !find_key(directory, {"cert"}).empty();
-    files.certificate = find_key(directory, {generic ? "cert" : "tls.crt"});
-    files.key = find_key(directory, {generic ? "key" : "tls.key"});
-    if (files.certificate.empty()) return Error(directory + ": no certificate: neither tls.crt nor cert is there");
+    const bool generic = !find_key(name, {"cert"}).empty();
+    files.certificate = find_key(name, {generic ? "cert" : "tls.crt"});
+    files.key = find_key(name, {generic ? "key" : "tls.key"});
+    if (files.certificate.empty())
+      return Error(secrets_.describe(name) + ": no certificate: neither tls.crt nor cert is there");
     if (files.key.empty())
       return Error(files.certificate + ": its key " + (generic ? "key" : "tls.key") + " is missing");
-    credentials.push_back({std::move(files), find_key(directory, {"tls.ocsp-staple"})});
+    credentials.push_back({std::move(files), find_key(name, {"tls.ocsp-staple"})});
   }
   return credentials;
 }
@@ -171,10 +186,9 @@ Result<Files> TerminationContext::find_roots() const {
   }
   for (const auto& name : names) {
     if (!is_secret_name(name)) continue;
-    const auto directory = secrets_ + "/" + name;
-    files.roots = find_key(directory, {"cacert", "ca.crt"});
+    files.roots = find_key(name, {"cacert", "ca.crt"});
     if (files.roots.empty()) continue;
-    files.revoked = find_key(directory, {"crl", "ca.crl"});
+    files.revoked = find_key(name, {"crl", "ca.crl"});
     return files;
   }
   return Error("no roots to verify clients by: neither cacert nor ca.crt is in Secret " + join(names));
@@ -207,7 +221,7 @@ Status TerminationContext::use_credentials(Loaded& loaded) const {
 
 Status TerminationContext::ask_for_clients(Loaded& loaded) const {
   const auto& tls = options_.tls;
-  if (tls.mode == ServerTlsMode::simple && !tls.insecure_skip_verify) return Done{};
+  if (!asks_for_clients(tls)) return Done{};
   auto* context = loaded.context.get();
   loaded.rules = {tls.subject_alt_names, tls.certificate_hashes, tls.public_key_hashes, tls.insecure_skip_verify};
   auto files = find_roots();

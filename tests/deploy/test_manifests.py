@@ -108,6 +108,11 @@ def test_who_is_not_on_the_node_has_no_rights_there(role):
 def test_no_role_may_write_to_the_cluster():
     roles = of_kind("ClusterRole") + of_kind("Role")
     assert {role["metadata"]["name"] for role in roles} == {f"sluice-{role}" for role in ROLES}
+    secrets = [rule for role in roles for rule in role["rules"] if "secrets" in rule["resources"]]
+    assert len(secrets) == 1 and secrets[0] in rendered()["Role", "sluice-ingress"]["rules"]
+    assert secrets[0]["resourceNames"], "no name is every name"
+    where = rendered()["Role", "sluice-ingress"]["metadata"]["namespace"]
+    assert yaml.safe_load(settings_of("ingress")[1])["ingress"]["namespace"] == where
     for role in roles:
         for rule in role["rules"]:
             assert set(rule["verbs"]) <= {"get", "list", "watch"} and "*" not in rule["resources"] + rule["apiGroups"]

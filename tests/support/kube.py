@@ -7,12 +7,15 @@ import pathlib
 import ssl
 import subprocess
 
+import yaml
 from authority import Authority
 from namespaces import Spawned, inside, ip_batch, run, wait_for
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CRDS = sorted((ROOT / "deploy" / "crds").glob("*.yaml"))
+AGENT_RBAC = ROOT / "deploy" / "kubernetes" / "base" / "agent-rbac.yaml"
 GROUP = "networking.istio.io"
+INGRESS_RBAC = AGENT_RBAC.with_name("ingress-rbac.yaml")
 START_TIMEOUT_S = 90
 SERVICE_ACCOUNT = ("sluice-system", "sluice")
 
@@ -184,22 +187,26 @@ class ApiServer:
     def make_namespace(self, name):
         self.ensure("/api/v1/namespaces", {"metadata": {"name": name}})
 
-    def make_account(self):
-        """The account that Sluice runs as, which may read Istio's objects and nothing else."""
+    def make_account(self, rbac=AGENT_RBAC, role_namespace=None):
+        """The account that Sluice runs as, which may do what `rbac` says and nothing else; its Role, if it has one, in
+        `role_namespace`."""
         namespace, name = SERVICE_ACCOUNT
         self.make_namespace(namespace)
         self.ensure(f"/api/v1/namespaces/{namespace}/serviceaccounts", {"metadata": {"name": name}})
-        rights = {"apiGroups": [GROUP], "resources": ["*"], "verbs": ["get", "list", "watch"]}
-        rbac = "/apis/rbac.authorization.k8s.io/v1"
-        self.ensure(f"{rbac}/clusterroles", {"metadata": {"name": name}, "rules": [rights]})
-        self.ensure(
-            f"{rbac}/clusterrolebindings",
-            {
+        for each in yaml.safe_load_all(rbac.read_text()):
+            if each["kind"] not in ("ClusterRole", "Role"):
+                continue
+            base = "/apis/rbac.authorization.k8s.io/v1"
+            if each["kind"] == "Role":
+                self.make_namespace(role_namespace)
+                base += f"/namespaces/{role_namespace}"
+            self.ensure(f"{base}/{each['kind'].lower()}s", {"metadata": {"name": name}, "rules": each["rules"]})
+            binding = {
                 "metadata": {"name": name},
-                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name},
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": each["kind"], "name": name},
                 "subjects": [{"kind": "ServiceAccount", "namespace": namespace, "name": name}],
-            },
-        )
+            }
+            self.ensure(f"{base}/{each['kind'].lower()}bindings", binding)
 
     def make_token(self, bound_to):
         """A token of that account, good for as long as the Secret `bound_to` is there."""
@@ -249,6 +256,77 @@ class ApiServer:
         self._certificate = self.authority.issue("apiserver", f"IP:{self.address}")
         self._admin = self._issue_admin()
 
+    # Pods and nodes, of which no kubelet tells
+
+    def make_pod(self, pod, node, namespace=None, **spec):
+        """`pod` of the lab, as the scheduler and the runtime leave it: on `node`, without an address yet. Its uid."""
+        namespace = namespace or pod.namespace
+        self.make_namespace(namespace)
+        accounts = f"/api/v1/namespaces/{namespace}/serviceaccounts"
+        self.ensure(accounts, {"metadata": {"name": pod.service_account}})
+        body = {
+            "metadata": {"name": pod.name, "labels": {"app": pod.name}},
+            "spec": {
+                "nodeName": node,
+                "serviceAccountName": pod.service_account,
+                "automountServiceAccountToken": False,
+                "containers": [{"name": "c", "image": "none"}],
+                **spec,
+            },
+        }
+        return self.ask("POST", f"/api/v1/namespaces/{namespace}/pods", body)["metadata"]["uid"]
+
+    def set_pod_status(self, namespace, name, phase="Running", addresses=()):
+        status = {"phase": phase, "podIPs": [{"ip": address} for address in addresses]}
+        if addresses:
+            status["podIP"] = addresses[0]
+        path = f"/api/v1/namespaces/{namespace}/pods/{name}/status"
+        self.ask("PATCH", path, {"status": status}, "application/merge-patch+json")
+
+    def remove_pod(self, namespace, name):
+        """At once, as when its kubelet says that it is over."""
+        self.request("DELETE", f"/api/v1/namespaces/{namespace}/pods/{name}", {"gracePeriodSeconds": 0})
+
+    def make_node(self, name, *addresses, pod_cidrs=()):
+        spec = {"podCIDR": pod_cidrs[0], "podCIDRs": list(pod_cidrs)} if pod_cidrs else {}
+        self.ensure("/api/v1/nodes", {"metadata": {"name": name}, "spec": spec})
+        status = {"addresses": [{"type": "InternalIP", "address": address} for address in addresses]}
+        self.ask("PATCH", f"/api/v1/nodes/{name}/status", {"status": status}, "application/merge-patch+json")
+
+    def remove_node(self, name):
+        self.request("DELETE", f"/api/v1/nodes/{name}")
+
+    # Secrets, Services and their EndpointSlices, which no controller makes
+
+    def put_secret(self, namespace, name, **files):
+        """Keys are names with "_" for "."."""
+        self.make_namespace(namespace)
+        data = {key.replace("_", "."): base64.b64encode(path.read_bytes()).decode() for key, path in files.items()}
+        self._apply(f"/api/v1/namespaces/{namespace}/secrets/{name}", "v1", "Secret", {"data": data})
+
+    def put_service(self, namespace, name, ports):
+        self.make_namespace(namespace)
+        self._apply(f"/api/v1/namespaces/{namespace}/services/{name}", "v1", "Service", {"spec": {"ports": ports}})
+
+    def put_slice(self, namespace, service, ports, *addresses, ready=True):
+        version = "discovery.k8s.io/v1beta1"
+        self._apply(
+            f"/apis/{version}/namespaces/{namespace}/endpointslices/{service}-one",
+            version,
+            "EndpointSlice",
+            {
+                "metadata": {"labels": {"kubernetes.io/service-name": service}},
+                "addressType": "IPv4",
+                "ports": ports,
+                "endpoints": [{"addresses": [address], "conditions": {"ready": ready}} for address in addresses],
+            },
+        )
+
+    def _apply(self, path, version, kind, body):
+        metadata = {**body.pop("metadata", {}), "name": path.rsplit("/", 1)[1]}
+        whole = {"apiVersion": version, "kind": kind, "metadata": metadata, **body}
+        self.ask("PATCH", path + "?fieldManager=tests&force=true", whole, "application/apply-patch+yaml")
+
     # Istio's objects
 
     @staticmethod
@@ -261,14 +339,18 @@ class ApiServer:
 
     def create_all(self, plural, bodies):
         """Many of them, by one connection."""
+        self.send_all([("POST", self._path(plural, body["metadata"]["namespace"]), body) for body in bodies])
+
+    def send_all(self, requests):
+        """Many of (method, path, body), each of which must succeed, by one connection; patches are merged."""
         connection = self._connect()
         try:
-            for body in bodies:
-                path = self._path(plural, body["metadata"]["namespace"])
-                connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
+            for method, path, body in requests:
+                kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
+                connection.request(method, path, json.dumps(body), {"Content-Type": kind})
                 answer = connection.getresponse()
                 text = answer.read()
-                assert answer.status == 201, text
+                assert answer.status in (200, 201), text
         finally:
             connection.close()
 

@@ -42,7 +42,7 @@ class AuditTest : public ::testing::Test {
     Record record;
     record.id = "c-1";
     record.pod = PodFacts{"shop", "cart-7", "uid-7", "cart"};
-    record.process = {.pid = 42, .comm = "curl", .exe = "/usr/bin/curl"};
+    record.process = {.pid = 42, .comm = "curl", .exe = "/usr/bin/curl", .container = {}};
     record.source = Endpoint::parse("10.1.0.5:40000");
     record.destination = Endpoint::parse("203.0.113.9:443");
     record.protocol = "tls";

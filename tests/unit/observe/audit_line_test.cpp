@@ -16,7 +16,7 @@ TEST(AuditLine, a_full_record_has_the_fields_of_the_format_in_order) {
   record.event = Event::close;
   record.id = "c-1";
   record.pod = PodFacts{"shop", "cart-7", "uid-7", "cart"};
-  record.process = {.pid = 42, .comm = "curl", .exe = "/usr/bin/curl"};
+  record.process = {.pid = 42, .comm = "curl", .exe = "/usr/bin/curl", .container = "c0ffee"};
   record.source = Endpoint::parse("10.1.0.5:40000");
   record.destination = Endpoint::parse("[2001:db8::1]:443");
   record.protocol = "tls";
@@ -44,7 +44,7 @@ TEST(AuditLine, a_full_record_has_the_fields_of_the_format_in_order) {
   EXPECT_EQ(out,
             R"({"v":1,"seq":7,"time":"1970-01-01T00:00:00.000001Z","event":"close","id":"c-1","node":"n",)"
             R"("role":"agent","pod":{"namespace":"shop","name":"cart-7","uid":"uid-7","service_account":"cart"},)"
-            R"("process":{"pid":42,"comm":"curl","exe":"/usr/bin/curl"},"source":"10.1.0.5:40000",)"
+            R"("process":{"pid":42,"comm":"curl","exe":"/usr/bin/curl","container":"c0ffee"},"source":"10.1.0.5:40000",)"
             R"("destination":"[2001:db8::1]:443","protocol":"tls","sni":"api.example.com","alpn":["h2","http/1.1"],)"
             R"("tls_versions":["1.3"],"ja4":"t13d","ech":true,)"
             R"("http":{"method":"GET","host":"api.example.com","path":"/v1"},"verdict":"would_deny",)"
@@ -97,7 +97,7 @@ TEST(AuditLine, the_worst_record_is_one_line_within_the_bound) {
   Record record;
   record.id = evil;
   record.pod = PodFacts{evil, evil, evil, evil};
-  record.process = {.pid = 1, .comm = evil, .exe = evil};
+  record.process = {.pid = 1, .comm = evil, .exe = evil, .container = evil};
   record.source = record.destination = Endpoint::parse("[2001:db8:1111:2222:3333:4444:5555:6666]:65535");
   record.protocol = record.sni = record.ja4 = record.detail = record.rule = record.route = evil;
   record.gateway = record.upstream = record.datapath = record.close_reason = evil;

@@ -279,6 +279,7 @@ interception:
   internal_cidrs: [10.0.0.0/8, fd00::/8]
   guarded_cidrs: [10.9.9.0/24]
   udp_allow: ["10.0.0.10:53", "[fd00::/8]:53", "10.9.0.0/16:123"]
+  internal_nodes: false
   inbound_replies: false
 egress:
   mode: audit
@@ -296,6 +297,7 @@ egress:
   gateway_identity: spiffe://a/b
   ech: deny
 identity:
+  wait_ms: 7
   pods:
   - {namespace: ns, name: pod, uid: u, service_account: sa, labels: {a: b, "c/d": e}, addresses: [10.1.1.1, "fd00::9"], interface: veth0}
 limits: {connections: 1, connections_per_pod: 2, connections_per_second: 10, connections_per_second_per_pod: 11, denials_per_second: 3, first_bytes_timeout_ms: 4, http_idle_timeout_ms: 5, connect_timeout_ms: 6, answer_timeout_ms: 9, idle_timeout_ms: 7, drain_timeout_ms: 8}
@@ -322,7 +324,9 @@ admin: {socket: /s}
   EXPECT_EQ(s.interception.udp_allow[0].addresses, *Cidr::parse("10.0.0.10"));
   EXPECT_EQ(s.interception.udp_allow[1].addresses, *Cidr::parse("fd00::/8"));
   EXPECT_EQ(s.interception.udp_allow[2].port, 123);
+  EXPECT_FALSE(s.interception.internal_nodes);
   EXPECT_FALSE(s.interception.inbound_replies);
+  EXPECT_EQ(s.pod_wait, Milliseconds(7));
   EXPECT_EQ(s.egress.mode, Mode::audit);
   EXPECT_EQ(s.egress.audit_namespaces, (std::vector<std::string>{"a", "b"}));
   ASSERT_EQ(s.egress.gateways.size(), 3U);

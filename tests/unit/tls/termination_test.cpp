@@ -48,14 +48,16 @@ class Termination : public Scene {
 
   // Why it cannot be used; empty: it can.
   std::string problem(const TerminationOptions& options) {
-    TerminationContext context(options, secrets());
+    const SecretStore store(secrets());
+    TerminationContext context(options, store);
     const auto done = context.reload();
     return done ? "" : done.error().message();
   }
 
   // A client's handshake with it: the errors of both sides.
   Ends meet_client(const TerminationOptions& options, ClientOptions client) {
-    TerminationContext server(options, secrets());
+    const SecretStore store(secrets());
+    TerminationContext server(options, store);
     const auto read = server.reload();
     EXPECT_TRUE(read) << read.error().message();
     ClientContext context(std::move(client));
@@ -126,6 +128,42 @@ TEST_F(Termination, a_bad_renewal_leaves_the_certificate_before_in_use) {
   write_secret("site", authority.issue({.names = "DNS:a.example,DNS:missing.example"}));
   EXPECT_THAT(terminations.reload(), IsEmpty());
   EXPECT_NE(contexts[0]->current(), good);
+}
+
+TEST_F(Termination, secrets_that_are_told_serve_like_those_of_a_directory_and_a_bad_or_missing_one_changes_nothing) {
+  Terminations terminations("");
+  const auto contexts = terminations.use({simple()});
+  const auto tell = [&](const Issued& issued, const std::string& key) {
+    EXPECT_TRUE(terminations.secrets().replace({{"site", {{"tls.crt", issued.pem()}, {"tls.key", key}}}}));
+    return terminations.reload();
+  };
+  EXPECT_THAT(terminations.reload(), testing::ElementsAre(HasSubstr("Secret site: no certificate")));
+  EXPECT_EQ(contexts[0]->current(), nullptr);
+  const auto first = authority.issue({.names = "DNS:a.example"});
+  EXPECT_THAT(tell(first, first.key_pem()), IsEmpty());
+  const auto good = contexts[0]->current();
+  ASSERT_NE(good, nullptr);
+  EXPECT_THAT(tell(first, first.key_pem()), IsEmpty());
+  EXPECT_EQ(contexts[0]->current(), good);
+  const auto second = authority.issue({.names = "DNS:a.example"});
+  EXPECT_THAT(tell(second, first.key_pem()), testing::ElementsAre(HasSubstr("is not the key")));
+  EXPECT_TRUE(terminations.secrets().replace({}));
+  EXPECT_THAT(terminations.reload(), testing::ElementsAre(HasSubstr("the certificate before stays in use")));
+  EXPECT_EQ(contexts[0]->current(), good);
+  EXPECT_THAT(tell(second, second.key_pem()), IsEmpty());
+  EXPECT_NE(contexts[0]->current(), good);
+}
+
+TEST(SecretNames, are_those_that_a_server_may_be_made_of) {
+  ServerTls tls;
+  tls.mode = ServerTlsMode::simple;
+  tls.credentials = {"a", "../b"};
+  EXPECT_THAT(secret_names(tls), testing::ElementsAre("a"));
+  tls.mode = ServerTlsMode::mutual;
+  tls.credentials = {"a"};
+  EXPECT_THAT(secret_names(tls), testing::ElementsAre("a", "a-cacert"));
+  tls.ca_credential = "roots";
+  EXPECT_THAT(secret_names(tls), testing::ElementsAre("a", "roots"));
 }
 
 TEST_F(Termination, equal_servers_share_a_context_and_keep_it_over_policies) {
