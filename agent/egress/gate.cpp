@@ -31,7 +31,7 @@ constexpr std::size_t many_upcalls = 4096;
 constexpr std::size_t cut_at_once = 1000;  // records in one write to the log
 constexpr std::chrono::milliseconds tick_time{20};
 constexpr std::chrono::milliseconds slow_tick_time{200};  // while nothing has happened for a while
-constexpr std::uint64_t while_ns = 2'000'000'000;
+constexpr std::uint64_t while_ns = 250'000'000;
 constexpr std::uint64_t sweep_time_ns = 100'000'000;  // while something is undecided
 constexpr std::uint64_t slow_sweep_time_ns = 1'000'000'000;
 constexpr std::uint64_t idle_sweep_time_ns = 3'000'000'000;  // while nothing has happened for a while

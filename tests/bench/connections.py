@@ -18,24 +18,12 @@ from lab import Lab  # noqa: E402
 from namespaces import run, wait_for  # noqa: E402
 from outside import WEB  # noqa: E402
 from report import Report  # noqa: E402
+from ways import HOST, KEEP_FILES, PORT, ROTATE_BYTES, SERVICE_ENTRY  # noqa: E402
 
-HOST, PORT = "origin.example", 4433
-SERVICE_ENTRY = f"""
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {{name: origin, namespace: my-namespace}}
-spec:
-  hosts: [{HOST}]
-  location: MESH_EXTERNAL
-  ports:
-  - {{number: {PORT}, name: tls, protocol: TLS}}
-  resolution: DNS
-"""
 ROLES = ("agent", "gateway")
 MAX_RSS_GROWTH_KIB = 16 * 1024
 DRAIN_S = 30
 MAX_OPEN = 16000  # at once
-ROTATE_BYTES, KEEP_FILES = 64 << 20, 1000  # every record of the run is there to be counted
 
 
 def parse_options():

@@ -8,7 +8,8 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "support"))
 
-from lab import Lab  # noqa: E402  (found by the path above)
+from gate_calls import Origin  # noqa: E402  (found by the path above, like the following)
+from lab import Lab  # noqa: E402
 
 RESOURCES = [ROOT / "config" / "resources" / "seed.yaml", ROOT / "tests" / "netns" / "scene.yaml"]
 
@@ -35,6 +36,14 @@ def bare_lab(request):
 def lab(bare_lab):
     """A lab with agent and gateway at work."""
     return bare_lab.start()
+
+
+@pytest.fixture(scope="module")
+def origin(lab):
+    """Servers outside that do what a call through the gate asks of them."""
+    origin = Origin(lab)
+    yield origin
+    origin.close()
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import gate_calls
 import hello
 import proxy_header
 import pytest
-from gate_calls import SEED_HOST, Origin, gateway, has_ended, hello_of, name_of, web
+from gate_calls import SEED_HOST, gateway, has_ended, hello_of, name_of, web
 from namespaces import run, wait_for
 from packets import ICMP, ICMP6, parse
 from pod import receive_all, receive_exactly, reset
@@ -20,13 +20,6 @@ MEBIBYTE = 1 << 20
 @pytest.fixture(scope="module")
 def lab(bare_lab):
     return gate_calls.prepare(bare_lab).start()
-
-
-@pytest.fixture(scope="module")
-def origin(lab):
-    origin = Origin(lab)
-    yield origin
-    origin.close()
 
 
 def closed_as(watch, source, reason):

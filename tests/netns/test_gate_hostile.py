@@ -8,7 +8,7 @@ import gate_calls
 import hello
 import packets
 import pytest
-from gate_calls import ORIGIN_HOST, SEED_HOST, TLS_PORT, Origin, gateway, hello_of, web
+from gate_calls import ORIGIN_HOST, SEED_HOST, TLS_PORT, gateway, hello_of, web
 from namespaces import inside, ip_batch, sysctl, wait_for
 from packets import ACK, FIN, PSH, RST, SYN, TCP, URG
 from pod import REFUSED_WITHIN_MS, receive_exactly
@@ -23,13 +23,6 @@ _ports = iter(range(46000, 60000))
 @pytest.fixture(scope="module")
 def lab(bare_lab):
     return gate_calls.prepare(bare_lab).start()
-
-
-@pytest.fixture(scope="module")
-def origin(lab):
-    origin = Origin(lab)
-    yield origin
-    origin.close()
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import time
 import gate_calls
 import hello
 import pytest
-from gate_calls import ORIGIN_HOST, Origin, has_ended, hello_of, name_of, web
+from gate_calls import ORIGIN_HOST, has_ended, hello_of, name_of, web
 from namespaces import wait_for
 from pod import REFUSED_WITHIN_MS, receive_all, receive_exactly, reset
 
@@ -31,13 +31,6 @@ def lab(bare_lab):
     shutil.copytree(lab.resources, lab.directory / "gateway-resources")
     lab.gateway.settings["resources"] = {"files": [str(lab.directory / "gateway-resources")]}
     return lab.start()
-
-
-@pytest.fixture(scope="module")
-def origin(lab):
-    origin = Origin(lab)
-    yield origin
-    origin.close()
 
 
 @pytest.fixture

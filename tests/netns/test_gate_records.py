@@ -8,7 +8,7 @@ import subprocess
 import gate_calls
 import hello
 import pytest
-from gate_calls import Origin, has_ended, hello_of, name_of, web
+from gate_calls import has_ended, hello_of, name_of, web
 from namespaces import wait_for
 from pod import receive_all, receive_exactly, reset
 
@@ -22,13 +22,6 @@ def lab(bare_lab):
     lab = gate_calls.prepare(bare_lab)
     lab.agent.settings["limits"].update(first_bytes_timeout_ms=8000, connect_timeout_ms=20000)
     return lab.start()
-
-
-@pytest.fixture(scope="module")
-def origin(lab):
-    origin = Origin(lab)
-    yield origin
-    origin.close()
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import re
 import gate_calls
 import hello
 import pytest
-from gate_calls import Origin, has_ended, hello_of, web
+from gate_calls import has_ended, hello_of, web
 from lab import GATEWAY4, GATEWAY6, NODE4, NODE6
 from namespaces import wait_for
 from pod import receive_all, reset
@@ -41,13 +41,6 @@ def lab(bare_lab):
     rules.write_text(RULES)
     lab.on_node("nft", "-f", rules)
     return lab.start()
-
-
-@pytest.fixture(scope="module")
-def origin(lab):
-    origin = Origin(lab)
-    yield origin
-    origin.close()
 
 
 def tracked(lab, state="ESTABLISHED"):

@@ -41,17 +41,17 @@ TEST(AuditLine, a_full_record_has_the_fields_of_the_format_in_order) {
   record.count = 3;
   std::string out;
   append_line(out, frame(), record);
-  EXPECT_EQ(out,
-            R"({"v":1,"seq":7,"time":"1970-01-01T00:00:00.000001Z","event":"close","id":"c-1","node":"n",)"
-            R"("role":"agent","pod":{"namespace":"shop","name":"cart-7","uid":"uid-7","service_account":"cart"},)"
-            R"("process":{"pid":42,"comm":"curl","exe":"/usr/bin/curl","container":"c0ffee"},"source":"10.1.0.5:40000",)"
-            R"("destination":"[2001:db8::1]:443","protocol":"tls","sni":"api.example.com","alpn":["h2","http/1.1"],)"
-            R"("tls_versions":["1.3"],"ja4":"t13d","ech":true,)"
-            R"("http":{"method":"GET","host":"api.example.com","path":"/v1"},"verdict":"would_deny",)"
-            R"("reason":"host_not_registered","detail":"why","rule":"shop/api","route":"r",)"
-            R"("gateway":"10.0.0.7:15443","upstream":"198.51.100.1:443","bytes_sent":10,"bytes_received":20,)"
-            R"("duration_ms":1.500,"datapath":"relay","close_reason":"finished","count":3,"prev":"00"})"
-            "\n");
+  EXPECT_EQ(
+      out, R"({"v":1,"seq":7,"time":"1970-01-01T00:00:00.000001Z","event":"close","id":"c-1","node":"n",)"
+           R"("role":"agent","pod":{"namespace":"shop","name":"cart-7","uid":"uid-7","service_account":"cart"},)"
+           R"("process":{"pid":42,"comm":"curl","exe":"/usr/bin/curl","container":"c0ffee"},"source":"10.1.0.5:40000",)"
+           R"("destination":"[2001:db8::1]:443","protocol":"tls","sni":"api.example.com","alpn":["h2","http/1.1"],)"
+           R"("tls_versions":["1.3"],"ja4":"t13d","ech":true,)"
+           R"("http":{"method":"GET","host":"api.example.com","path":"/v1"},"verdict":"would_deny",)"
+           R"("reason":"host_not_registered","detail":"why","rule":"shop/api","route":"r",)"
+           R"("gateway":"10.0.0.7:15443","upstream":"198.51.100.1:443","bytes_sent":10,"bytes_received":20,)"
+           R"("duration_ms":1.500,"datapath":"relay","close_reason":"finished","count":3,"prev":"00"})"
+           "\n");
 }
 
 TEST(AuditLine, kept_facts_make_the_line_that_the_record_makes) {
