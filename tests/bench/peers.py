@@ -2,38 +2,20 @@
 one upstream. None of them writes a record of a connection. sniproxy has one thread, and squid here too."""
 import shutil
 
+import programs
 from namespaces import run
 
 MAX_CONNECTIONS = 7500  # two files each and pipes, of the 20,000 files that a process may have
 
 
-class Peer:
-    """Started by start(), which returns when it listens."""
-
+class Peer(programs.Server):
     def __init__(self, lab, where, hosts, listen, upstream, threads):
+        super().__init__(lab.directory / f"{self.name}-{where}", listen)
         self._lab, self._where, self._hosts = lab, where, hosts
-        self.listen, self._upstream, self._threads = listen, upstream, threads
-        self.directory = lab.directory / f"{self.name}-{where}"
-        self.directory.mkdir(exist_ok=True)
-        self._child = None
+        self._upstream, self._threads = upstream, threads
 
-    def start(self):
-        name = f"{self.name}-{self._where}"
-        self._child = self._lab.spawn(self._where, name, self.command(), self.listen)
-
-    def stop(self):
-        if self._child:
-            self._child.stop()
-            self._child = None
-
-    @property
-    def pid(self):
-        return self._child.pid
-
-    def write(self, name, text):
-        path = self.directory / name
-        path.write_text(text)
-        return path
+    def spawn(self):
+        return self._lab.spawn(self._where, f"{self.name}-{self._where}", self.command(), self.listen)
 
     def listed(self):
         """The file of allowed hosts, one a line."""

@@ -65,6 +65,36 @@ OUTCOMES = (
 )
 
 
+class Server:
+    """A program that serves at `listen`, with a directory of its own. start() returns when it listens."""
+
+    def __init__(self, directory, listen):
+        self.directory, self.listen = directory, listen
+        self.directory.mkdir(exist_ok=True)
+        self._child = None
+
+    def spawn(self):
+        """Starts it, and returns it when it listens."""
+        raise NotImplementedError
+
+    def start(self):
+        self._child = self.spawn()
+
+    def stop(self):
+        if self._child:
+            self._child.stop()
+            self._child = None
+
+    @property
+    def pid(self):
+        return self._child.pid
+
+    def write(self, name, text):
+        path = self.directory / name
+        path.write_text(text)
+        return path
+
+
 def failures(told):
     """{outcome: how many} of the calls that did not end as they should."""
     found = {name: told[name] for name in OUTCOMES if told[name]}

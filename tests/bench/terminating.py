@@ -1,36 +1,20 @@
 """Proxies that end TLS and send requests on to one upstream over kept connections of HTTP/1.1, and that upstream. None of
 them writes a log."""
+import programs
 
 MAX_CONNECTIONS = 7500
 MANY = 1_000_000_000  # requests of one connection: how often it is made anew is not what is measured
 
 
-class Server:
-    """Started by start(), which returns when it listens."""
-
+class Server(programs.Server):
     def __init__(self, scene, threads, listen):
-        self._scene, self._threads, self.listen = scene, threads, listen
-        self.directory = scene.directory / f"bench-{self.name}"
-        self.directory.mkdir()
-        self._child = None
+        super().__init__(scene.directory / f"bench-{self.name}", listen)
+        self._scene, self._threads = scene, threads
 
-    def start(self):
-        self._child = self._scene.spawn(self.name, self.command())
+    def spawn(self):
+        child = self._scene.spawn(self.name, self.command())
         self._scene.wait_listening(self.listen)
-
-    def stop(self):
-        if self._child:
-            self._child.stop()
-            self._child = None
-
-    @property
-    def pid(self):
-        return self._child.pid
-
-    def write(self, name, text):
-        path = self.directory / name
-        path.write_text(text)
-        return path
+        return child
 
     def nginx(self, text):
         config = self.write(

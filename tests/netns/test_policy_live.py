@@ -98,16 +98,7 @@ def test_a_new_port_reaches_the_kernel_and_leaves_it_again(lab, evil_file):
     pod = lab.pod("a")
     assert pod.refusal(EVIL, 9999).at_once()
     evil_file.write_text(service_entry("evil-port", "evil.example", 9999, "TCP", "  addresses: [203.0.113.20]\n"))
-
-    def echoes():
-        try:
-            with pod.connect(EVIL, 9999) as sock:
-                sock.sendall(b"hello")
-                return receive_exactly(sock, 5) == b"hello"
-        except (OSError, EOFError):
-            return False
-
-    wait_for("the port to be served", echoes, LIVE_WITHIN_S, 0.02)
+    wait_for("the port to be served", lambda: pod.hears_an_echo(EVIL, 9999), LIVE_WITHIN_S, 0.02)
     evil_file.unlink()
     wait_for("the port to be refused", lambda: pod.refusal(EVIL, 9999).at_once(), LIVE_WITHIN_S, 0.02)
 

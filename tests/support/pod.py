@@ -209,6 +209,15 @@ class Pod:
             raise
         return sock
 
+    def hears_an_echo(self, address, port):
+        """Whether what it sends there comes back."""
+        try:
+            with self.connect(address, port) as sock:
+                sock.sendall(b"hello")
+                return receive_exactly(sock, 5) == b"hello"
+        except (OSError, EOFError):
+            return False
+
     def refusal(self, address, port, kind=socket.SOCK_STREAM):
         """Connects (a datagram socket also sends and waits), and tells how that failed."""
         start, error = time.monotonic(), ""
