@@ -184,8 +184,8 @@ class Clients(Contest):
         return ["-D", f"{o.seconds * 1000:.0f}ms", f"--warm-up-time={o.warm_up * 1000:.0f}ms"]
 
     def _paced(self, measure, log):
-        """Each connection asks at its own times from its beginning on, so that they begin one after the other: what was
-        begun at once would ask at once for good, and how many that are would depend on how handshakes happened to end."""
+        """Each connection asks at its own times from its beginning on, so that they begin one after the other: those
+        that begin at once ask at once for good, and how many they are would depend on how handshakes happened to end."""
         o = self._options
         total = round((o.warm_up + o.seconds) * measure.per_second)
         return [
