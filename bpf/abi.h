@@ -11,7 +11,7 @@
 #endif
 
 /* Goes up with every change of a map's key, value or meaning. Pinned in the config map. */
-#define SLUICE_ABI_VERSION 5
+#define SLUICE_ABI_VERSION 6
 
 /* Packet marks: two bits that kube-proxy (0xc000), Cilium (0x0f00), the AWS CNI (0x80), Tailscale (0xff0000) and
  * Calico's default (0xffff0000) leave alone. A pod cannot set them: its veth scrubs marks, and from_pod clears them. */
@@ -313,7 +313,7 @@ struct sluice_scratch {
 };
 SLUICE_ASSERT_SIZE(struct sluice_scratch, 328);
 
-/* promises: what the agent was about to send for a flow, from before the first of it until the gateway has all. */
+/* promises: what the agent sends for a flow, from its verdict, before the first of it, until the gateway has all. */
 struct sluice_promise {
   __u32 header; /* bytes, in pieces */
   __u32 approved;
@@ -355,16 +355,15 @@ struct sluice_verdict {
   __u64 flow_id;
   struct sluice_tuple tuple;
   __u64 host;
-  __u32 approved;
-  __u16 header;
+  struct sluice_promise promise; /* of SLUICE_FLOW_ALLOWED */
   __u8 sniffed;
   __u8 why;
   __u8 state;  /* SLUICE_FLOW_ALLOWED, _DENIED, _OPENING: to another address, _COLLECTED: its last record is written */
   __u8 result; /* out: SLUICE_JUDGED_* */
-  __u8 zero[6];
+  __u8 zero[4];
 };
-SLUICE_ASSERT_SIZE(struct sluice_verdict, 72);
-enum { SLUICE_JUDGED_DONE = 1, SLUICE_JUDGED_NO_FLOW, SLUICE_JUDGED_TOO_LATE };
+SLUICE_ASSERT_SIZE(struct sluice_verdict, 104);
+enum { SLUICE_JUDGED_DONE = 1, SLUICE_JUDGED_NO_FLOW, SLUICE_JUDGED_TOO_LATE, SLUICE_JUDGED_NO_ROOM };
 
 /* Arguments of the programs that the agent runs itself. */
 struct sluice_judge_args {

@@ -18,24 +18,29 @@ SLUICE_INLINE void name_flow(struct sluice_flow* flow, const struct sluice_verdi
 }
 
 SLUICE_INLINE int allow_flow(struct sluice_flow* flow, __u64 state, const struct sluice_verdict* verdict) {
-  if (sluice_state_of(state) != SLUICE_FLOW_HELD || !change_state(flow, state, SLUICE_FLOW_JUDGING)) {
+  const struct sluice_promise* promise = &verdict->promise;
+  const __u64 id = verdict->flow_id;
+  const __u32 first = flow->pod_isn + 1;
+  const bool nothing_to_send = promise->header == 0 && promise->approved == first;
+  if (sluice_state_of(state) != SLUICE_FLOW_HELD) return SLUICE_JUDGED_TOO_LATE;
+  if (!nothing_to_send && bpf_map_update_elem(&promises, &id, promise, BPF_ANY)) return SLUICE_JUDGED_NO_ROOM;
+  if (!change_state(flow, state, SLUICE_FLOW_JUDGING)) {
+    bpf_map_delete_elem(&promises, &id);
     return SLUICE_JUDGED_TOO_LATE;
   }
-  const __u32 first = flow->pod_isn + 1;
   name_flow(flow, verdict);
-  flow->approved = verdict->approved;
-  flow->header = verdict->header;
-  flow->pod_next = verdict->approved;
-  flow->bytes_sent = verdict->approved - first;
+  flow->approved = promise->approved;
+  flow->header = (__u16)promise->header;
+  flow->pod_next = promise->approved;
+  flow->bytes_sent = promise->approved - first;
   __sync_fetch_and_or(&flow->flags, SLUICE_FLOW_WAS_ALLOWED);
   const __u64 tenths = (bpf_ktime_get_ns() - flow->began_ns) / 100000000ULL;
   flow->judged = tenths < 255 ? (__u8)tenths : 255;
-  const bool nothing_to_send = verdict->header == 0 && verdict->approved == first;
   const __u32 after = nothing_to_send ? SLUICE_FLOW_OPEN : SLUICE_FLOW_ALLOWED;
-  const int result = settle(flow, verdict->flow_id, after);
+  const int result = settle(flow, id, after);
   /* The pod's RST came meanwhile. */
   if (flow->flags & SLUICE_FLOW_RESET_AGAIN) {
-    end_flow(flow, sluice_make_state(verdict->flow_id, after), &verdict->tuple, SLUICE_END_CLIENT_RESET);
+    end_flow(flow, sluice_make_state(id, after), &verdict->tuple, SLUICE_END_CLIENT_RESET);
   }
   return result;
 }
@@ -107,6 +112,9 @@ int judge(struct sluice_judge_args* args) {
   return 0;
 }
 
+/* After which an end that was told stands in front of what the sweep tells. */
+#define SLUICE_UNHEARD_NS 1000000000LL
+
 SLUICE_INLINE bool is_late(const struct sluice_flow* flow, __u32 state, const struct sluice_sweep_args* args) {
   const __s64 age_ns = (__s64)(args->now_ns - flow->began_ns);
   const __s64 idle_ns = (__s64)(args->now_ns - flow->seen_ns);
@@ -124,7 +132,7 @@ SLUICE_INLINE bool is_late(const struct sluice_flow* flow, __u32 state, const st
     case SLUICE_FLOW_DENIED:
       return !(flow->flags & SLUICE_FLOW_RECORDED);
     case SLUICE_FLOW_ENDED:
-      return true; /* nobody heard of it */
+      return idle_ns > SLUICE_UNHEARD_NS; /* nobody heard of it */
     default:
       return false;
   }

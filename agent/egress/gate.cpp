@@ -85,7 +85,7 @@ void Gate::adopt(std::shared_ptr<const Snapshot> snapshot) {
 
 void Gate::read() {
   desk_.flows.read_upcalls(upcalls_at_once, [this](const kernel::Upcall& upcall) { take(upcall); });
-  serve_soon();
+  if (!serving_) serve();
 }
 
 // Behind what the same flows sent before they ended.
@@ -194,7 +194,9 @@ void Gate::handle(const kernel::Upcall& upcall) {
     case kernel::UpcallKind::refused:
       return handle_refused(upcall);
     case kernel::UpcallKind::ended:
-      return handle_end(upcall);
+      // It is told when it ends, and once: its totals are the last ones.
+      if (upcall.flow.state == kernel::FlowState::ended) return handle_end(upcall.flow, upcall.owner);
+      return look_for_end(upcall);
     case kernel::UpcallKind::late:
       return handle_late(upcall);
   }
@@ -211,7 +213,7 @@ void Gate::handle_late(const kernel::Upcall& upcall) {
   const auto& limits = desk_.node.settings.limits;
   const auto& seen = upcall.flow;
   if (seen.state == kernel::FlowState::denied || seen.state == kernel::FlowState::ended) {
-    return handle_end(upcall);
+    return look_for_end(upcall);
   }
   if (seen.state == kernel::FlowState::open) {
     const bool unanswered = seen.bytes_received == 0 && seen.note == static_cast<std::uint8_t>(Sniffed::tls);
@@ -233,17 +235,18 @@ void Gate::handle_late(const kernel::Upcall& upcall) {
   }
 }
 
-// It may be told more than once.
-void Gate::handle_end(const kernel::Upcall& upcall) {
-  const auto id = upcall.flow.key.id;
-  if (ended_.contains(id)) return;
+// It may be told more than once that it was replaced, or that nobody has recorded its end.
+void Gate::look_for_end(const kernel::Upcall& upcall) {
   const auto flow = desk_.flows.find(upcall.flow.key);
   const bool ended = flow && (flow->state == kernel::FlowState::ended ||
                               (flow->state == kernel::FlowState::denied && !flow->recorded));
-  if (!ended) return;
-  ended_.insert(id);
-  if (flow->reset_again) reset_gateway(injector_, *flow);
-  end(*flow, upcall.owner);
+  if (ended) handle_end(*flow, upcall.owner);
+}
+
+void Gate::handle_end(const kernel::Flow& flow, const std::optional<kernel::Owner>& owner) {
+  if (!ended_.insert(flow.key.id).second) return;
+  if (flow.reset_again) reset_gateway(injector_, flow);
+  end(flow, owner);
 }
 
 // `flow` has ended, was replaced, or was denied by a predecessor that did not record it.

@@ -68,7 +68,8 @@ class Gate {
   void handle_refused(const kernel::Upcall& upcall);
   GatedCall* find_call(const kernel::Upcall& upcall);
   void finish_turn();
-  void handle_end(const kernel::Upcall& upcall);
+  void look_for_end(const kernel::Upcall& upcall);
+  void handle_end(const kernel::Flow& flow, const std::optional<kernel::Owner>& owner);
   void end(const kernel::Flow& flow, const std::optional<kernel::Owner>& owner);
   void cut(const kernel::Flow& flow, Cut why);
   void recheck();

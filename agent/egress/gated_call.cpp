@@ -91,12 +91,11 @@ GatedCall::GatedCall(GateDesk& desk, const kernel::Flow& flow, bool first)
   if (!first) take_over();
 }
 
-// A predecessor was about to allow it, and ended: before the record, before the verdict, or before the gateway had
-// everything.
+// A predecessor was about to allow it, and ended: after the record, or before the gateway had everything.
 void GatedCall::take_over() {
-  promise_ = desk_.flows.promised(flow_.key.id);
-  promised_ = promise_.has_value();
   if (flow_.state == kernel::FlowState::allowed) {
+    promise_ = desk_.flows.promised(flow_.key.id);
+    promised_ = promise_.has_value();
     opened_ = true;
     phase_ = Phase::sending;
     host_ = desk_.flows.host(flow_.host);
@@ -107,8 +106,6 @@ void GatedCall::take_over() {
     opened_ = true;
     desk_.node.recorder.found_open(1);
   }
-  if (promise_) promised_header_ = promise_->header.size();
-  promise_.reset();
 }
 
 // Nothing of the pod's is to go with it, and the pod may wait for its server: the header goes by itself, as what little
@@ -121,7 +118,7 @@ void GatedCall::send_header_again() {
 
 // Of what was promised, by us or a predecessor.
 std::size_t GatedCall::header_bytes(const kernel::Flow& flow) const {
-  return std::max({header_.size(), std::size_t{flow.header}, promised_header_});
+  return std::max(header_.size(), std::size_t{flow.header});
 }
 
 bool GatedCall::identify() {
@@ -277,15 +274,15 @@ std::optional<Refusal> GatedCall::allow(Sniffed sniffed) {
   kernel::Verdict verdict{kernel::Verdict::Kind::allow, flow_.key, *host, static_cast<std::uint8_t>(sniffed)};
   verdict.approved = stream_.end();
   verdict.header = static_cast<std::uint16_t>(header_.size());
-  kernel::Promise promise{flow_.key.id, header_, verdict.approved, tls::sha256(stream_.bytes().first(approved_))};
+  if (approved_ != 0) verdict.digest = tls::sha256(stream_.bytes().first(approved_));
   if (opened_) {
-    desk_.turn.allow(*this, std::move(promise), std::nullopt, verdict);
+    desk_.turn.allow(*this, header_, std::nullopt, verdict);
     return std::nullopt;
   }
   record_.event = observe::Event::open;
   record_.reason = Reason::registered;
   record_.verdict = observe::Decision::allow;
-  desk_.turn.allow(*this, std::move(promise), record_, verdict);
+  desk_.turn.allow(*this, header_, record_, verdict);
   return std::nullopt;
 }
 
@@ -310,10 +307,11 @@ void GatedCall::settled(Settled how) {
 
 void GatedCall::settle_allowed(Settled how) {
   switch (how) {
-    case Settled::not_kept:
-      return deny(sniffed_, {Reason::overloaded, "the kernel has no room for more calls that begin"});
     case Settled::not_recorded:
       return deny(sniffed_, {Reason::audit_unavailable, "the audit log cannot be written"});
+    case Settled::no_room:
+      opened_ = true;
+      return deny(sniffed_, {Reason::overloaded, "the kernel has no room for more calls that begin"});
     case Settled::too_late:
       opened_ = true;
       return wait_for_end();
@@ -324,7 +322,6 @@ void GatedCall::settle_allowed(Settled how) {
     phase_ = Phase::sending;
     return inject();
   }
-  desk_.flows.drop_promise(flow_.key.id, header_bytes(flow_));
   phase_ = Phase::done;
 }
 

@@ -123,7 +123,6 @@ class GatedCall final : private Judged {
   unsigned dials_ = 1;
   std::uint64_t dialled_ns_;
   std::optional<kernel::Promise> promise_;  // of a predecessor, until the pod has repeated what it is about
-  std::size_t promised_header_ = 0;         // the same
 };
 
 }  // namespace sluice::egress

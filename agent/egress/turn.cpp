@@ -3,9 +3,18 @@
 #include <utility>
 
 namespace sluice::egress {
+namespace {
 
-void Turn::allow(Judged& call, kernel::Promise promise, std::optional<observe::Record> open, kernel::Verdict verdict) {
-  allowing_.push_back({&call, std::move(promise), std::move(open), verdict});
+// Of a verdict that allows; null: there was no room for its header.
+Settled outcome_of(const kernel::Verdict* verdict) {
+  if (verdict == nullptr || verdict->no_room) return Settled::no_room;
+  return verdict->done ? Settled::done : Settled::too_late;
+}
+
+}  // namespace
+
+void Turn::allow(Judged& call, ByteSpan header, std::optional<observe::Record> open, kernel::Verdict verdict) {
+  allowing_.push_back({&call, header, std::move(open), verdict});
 }
 
 void Turn::deny(Judged& call, kernel::Verdict verdict, observe::Record record) {
@@ -21,7 +30,6 @@ void Turn::commit() {
     auto allowing = std::exchange(allowing_, {});
     auto denying = std::exchange(denying_, {});
     auto closing = std::exchange(closing_, {});
-    keep(allowing);
     stop(denying);
 
     std::vector<observe::Record> records;
@@ -38,7 +46,8 @@ void Turn::commit() {
 
     std::vector<kernel::Verdict> verdicts;
     verdicts.reserve(allowing.size() + denying.size() + closing.size());
-    if (recorded) {
+    const bool kept = recorded && keep_headers(allowing);
+    if (kept) {
       for (const auto& one : allowing) verdicts.push_back(one.verdict);
     }
     for (const auto& one : denying) verdicts.push_back({kernel::Verdict::Kind::collect, one.verdict.key});
@@ -46,22 +55,19 @@ void Turn::commit() {
     flows_.judge(verdicts);
 
     for (std::size_t index = 0; index < allowing.size(); ++index) {
-      auto how = Settled::not_recorded;
-      if (recorded) how = verdicts[index].done ? Settled::done : Settled::too_late;
-      allowing[index].call->settled(how);
+      allowing[index].call->settled(recorded ? outcome_of(kept ? &verdicts[index] : nullptr) : Settled::not_recorded);
     }
     for (const auto& one : denying) one.call->settled(Settled::done);
   }
 }
 
-// Those for which there is no room are told, and gone from `allowing`.
-void Turn::keep(std::vector<Allowing>& allowing) {
-  std::vector<kernel::Promise> promises;
-  promises.reserve(allowing.size());
-  for (auto& one : allowing) promises.push_back(std::move(one.promise));
-  if (flows_.promise(promises)) return;
-  for (const auto& one : promises) flows_.drop_promise(one.flow_id, one.header.size());
-  for (const auto& one : std::exchange(allowing, {})) one.call->settled(Settled::not_kept);
+bool Turn::keep_headers(const std::vector<Allowing>& allowing) {
+  std::vector<kernel::FlowHeader> headers;
+  headers.reserve(allowing.size());
+  for (const auto& one : allowing) {
+    if (!one.header.empty()) headers.push_back({one.verdict.key.id, one.header});
+  }
+  return headers.empty() || flows_.keep_headers(headers).ok();
 }
 
 // Those that were too late are told, and gone from `denying`.

@@ -2,8 +2,8 @@
 // the kernel, however many calls there are.
 //
 // The order is what makes a call safe at every moment in which this process may end:
-//   allow   what will be sent is kept by the kernel, the open record is in the log, the verdict stands; only then the
-//           first byte goes
+//   allow   the open record is in the log, the verdict stands and with it the kernel keeps what will be sent; only then
+//           the first byte goes
 //   deny    the verdict stands, the record is in the log, the kernel is told so
 //   close   the record is in the log, the kernel is told so
 // Whoever starts next finds in the kernel what was begun, and in the log what was recorded.
@@ -13,6 +13,7 @@
 #include <optional>
 #include <vector>
 
+#include "base/bytes.h"
 #include "kernel/flows.h"
 #include "observe/audit.h"
 #include "serving/recorder.h"
@@ -22,8 +23,8 @@ namespace sluice::egress {
 enum class Settled : std::uint8_t {
   done,
   too_late,      // the flow had ended: the kernel tells of it, and its last record is to be written then
-  not_kept,      // allow: the kernel has no room for what is to be sent; nothing was recorded
   not_recorded,  // allow: the log cannot be written
+  no_room,       // allow: the kernel has none for what is to be sent; it was recorded as opened
 };
 
 // Who waits for a verdict to stand.
@@ -43,9 +44,9 @@ class Turn {
  public:
   Turn(kernel::Flows& flows, serving::Recorder& recorder) : flows_(flows), recorder_(recorder) {}
 
-  // Each is carried out by commit(), until which `call` has to stay where it is. Without a record when a predecessor
-  // has written it.
-  void allow(Judged& call, kernel::Promise promise, std::optional<observe::Record> open, kernel::Verdict verdict);
+  // Each is carried out by commit(), until which `call` and the bytes of `header` have to stay where they are. Without
+  // a record when a predecessor has written it.
+  void allow(Judged& call, ByteSpan header, std::optional<observe::Record> open, kernel::Verdict verdict);
   // `record` is written when the verdict stands; its bytes are those of this moment.
   void deny(Judged& call, kernel::Verdict verdict, observe::Record record);
   // Of a flow that has ended or was denied.
@@ -57,7 +58,7 @@ class Turn {
  private:
   struct Allowing {
     Judged* call;
-    kernel::Promise promise;
+    ByteSpan header;
     std::optional<observe::Record> record;
     kernel::Verdict verdict;
   };
@@ -71,7 +72,7 @@ class Turn {
     std::optional<observe::Record> record;
   };
 
-  void keep(std::vector<Allowing>& allowing);
+  bool keep_headers(const std::vector<Allowing>& allowing);
   void stop(std::vector<Denying>& denying);
 
   kernel::Flows& flows_;

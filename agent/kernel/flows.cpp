@@ -115,8 +115,9 @@ sluice_verdict to_kernel(const Verdict& verdict) {
   entry.flow_id = verdict.key.id;
   entry.tuple = to_tuple(verdict.key);
   entry.host = verdict.host;
-  entry.approved = verdict.approved;
-  entry.header = verdict.header;
+  entry.promise.header = verdict.header;
+  entry.promise.approved = verdict.approved;
+  std::copy(verdict.digest.begin(), verdict.digest.end(), entry.promise.digest);
   entry.sniffed = verdict.note;
   entry.why = verdict.why;
   entry.state = state_of(verdict.kind);
@@ -258,6 +259,7 @@ void Flows::judge_some(std::span<Verdict> verdicts) const {
   for (std::size_t index = 0; index < verdicts.size(); ++index) {
     auto& verdict = verdicts[index];
     verdict.done = ran && verdicts_[index].result == SLUICE_JUDGED_DONE;
+    verdict.no_room = ran && verdicts_[index].result == SLUICE_JUDGED_NO_ROOM;
     if (verdict.done || verdict.kind != Verdict::Kind::collect) continue;
     // Another connection has taken its place.
     verdict.done = ends_.take(verdict.key.id).has_value();
@@ -283,37 +285,28 @@ Swept Flows::sweep(std::uint64_t now_ns, const FlowPatience& patience) const {
   return {args.late, args.undecided, args.flows};
 }
 
-Status Flows::promise(std::span<const Promise> promises) const {
-  std::vector<std::uint64_t> ids;
-  std::vector<sluice_promise> entries;
-  std::vector<std::uint64_t> piece_keys;
+Status Flows::keep_headers(std::span<const FlowHeader> headers) const {
+  std::vector<std::uint64_t> keys;
   std::vector<sluice_piece> pieces;
-  ids.reserve(promises.size());
-  entries.reserve(promises.size());
-  for (const auto& promise : promises) {
-    if (promise.header.size() > max_promised_header_bytes) {
-      return Error(fmt::format("a header of {} bytes does not fit in map pieces", promise.header.size()));
+  keys.reserve(headers.size());
+  pieces.reserve(headers.size());
+  for (const auto& header : headers) {
+    if (header.bytes.size() > max_promised_header_bytes) {
+      return Error(fmt::format("a header of {} bytes does not fit in map pieces", header.bytes.size()));
     }
-    ids.push_back(promise.flow_id);
-    auto& entry = entries.emplace_back();
-    entry.header = static_cast<std::uint32_t>(promise.header.size());
-    entry.approved = promise.approved;
-    std::copy(promise.digest.begin(), promise.digest.end(), entry.digest);
-    for (std::size_t at = 0; at < promise.header.size(); at += SLUICE_PIECE_BYTES) {
-      piece_keys.push_back(SLUICE_PIECE_KEY(promise.flow_id, at / SLUICE_PIECE_BYTES));
-      const auto size = std::min<std::size_t>(SLUICE_PIECE_BYTES, promise.header.size() - at);
-      std::copy_n(promise.header.begin() + static_cast<std::ptrdiff_t>(at), size, pieces.emplace_back().bytes);
+    for (std::size_t at = 0; at < header.bytes.size(); at += SLUICE_PIECE_BYTES) {
+      keys.push_back(SLUICE_PIECE_KEY(header.flow_id, at / SLUICE_PIECE_BYTES));
+      const auto piece = header.bytes.subspan(at, std::min<std::size_t>(SLUICE_PIECE_BYTES, header.bytes.size() - at));
+      std::copy(piece.begin(), piece.end(), pieces.emplace_back().bytes);
     }
   }
-  if (auto done = pieces_.put_all(piece_keys, pieces); !done) return done;
-  return promises_.put_all(ids, entries);
+  return pieces_.put_all(keys, pieces);
 }
 
 std::optional<Promise> Flows::promised(std::uint64_t flow_id) const {
   const auto found = promises_.find(flow_id);
   if (!found) return std::nullopt;
   Promise promise;
-  promise.flow_id = flow_id;
   promise.approved = found->approved;
   std::copy(std::begin(found->digest), std::end(found->digest), promise.digest.begin());
   for (std::uint32_t index = 0; index * SLUICE_PIECE_BYTES < found->header; ++index) {

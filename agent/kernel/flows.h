@@ -109,18 +109,24 @@ struct Verdict {
   // Of allow, and of deny where nobody judged the flow before: what is kept for its last record.
   std::uint64_t host = 0;
   std::uint8_t note = 0;
-  std::uint32_t approved = 0;  // allow: sequence number after what was approved
-  std::uint16_t header = 0;    // allow: bytes before that
-  std::uint8_t why = 0;        // deny
-  bool done = false;           // out; false: it is not the one any more, or not in a state for that
+  std::uint32_t approved = 0;             // allow: sequence number after what was approved
+  std::uint16_t header = 0;               // allow: bytes before that
+  std::array<std::uint8_t, 32> digest{};  // allow: SHA-256 of what was approved
+  std::uint8_t why = 0;                   // deny
+  bool done = false;                      // out; false: it is not the one any more, or not in a state for that
+  bool no_room = false;                   // out, allow: not done, because its promise cannot be kept
 };
 
-// What was about to be sent for a flow: kept from before the first of it until the gateway has all.
+// What is sent for a flow that was allowed: kept from its verdict until the gateway has all.
 struct Promise {
-  std::uint64_t flow_id = 0;
   std::vector<std::uint8_t> header;
   std::uint32_t approved = 0;
-  std::array<std::uint8_t, 32> digest{};  // SHA-256 of the approved bytes
+  std::array<std::uint8_t, 32> digest{};
+};
+// A header that is to be promised with a verdict.
+struct FlowHeader {
+  std::uint64_t flow_id = 0;
+  ByteSpan bytes;
 };
 inline constexpr std::size_t max_promised_header_bytes = 2560;
 
@@ -192,8 +198,8 @@ class Flows : public FlowEntries {
   std::optional<std::vector<std::uint8_t>> syn(std::uint64_t id) const;
   Swept sweep(std::uint64_t now_ns, const FlowPatience& patience) const;
 
-  // All or an error; then some of it may be kept.
-  Status promise(std::span<const Promise> promises) const;
+  // Before their verdicts. All or an error; then some may be kept.
+  Status keep_headers(std::span<const FlowHeader> headers) const;
   std::optional<Promise> promised(std::uint64_t flow_id) const;
   // Of one with a header of so many bytes, whatever of it is kept.
   void drop_promise(std::uint64_t flow_id, std::size_t header) const;

@@ -25,13 +25,14 @@ class Ring {
   // `name` is that of the errors.
   static Result<std::unique_ptr<Ring>> open(const bpf_map* map, const std::string& name) {
     std::unique_ptr<Ring> ring(new Ring());
-    ring->ring_.reset(::ring_buffer__new(::bpf_map__fd(map), &Ring::on_item, ring.get(), nullptr));
+    ring->fd_ = ::bpf_map__fd(map);
+    ring->ring_.reset(::ring_buffer__new(ring->fd_, &Ring::on_item, ring.get(), nullptr));
     if (!ring->ring_) return Error::from_errno("open the ring of " + name, errno);
     return ring;
   }
 
-  // Readable when items wait.
-  int fd() const { return ::ring_buffer__epoll_fd(ring_.get()); }
+  // Readable when items wait: the map's own, which stays whose it is.
+  int fd() const { return fd_; }
 
   // Takes those waiting, at most `limit`; how many counted.
   std::size_t read(std::size_t limit, const Take& take) {
@@ -57,6 +58,7 @@ class Ring {
     return --ring->left_ == 0 ? -1 : 0;
   }
 
+  int fd_ = -1;
   std::unique_ptr<ring_buffer, Free> ring_;
   // Of the read() under way.
   const Take* take_ = nullptr;

@@ -26,12 +26,9 @@ Result<UniqueFd> make_file(std::string_view bytes) {
 }  // namespace
 
 Status SecretStore::replace(const std::map<std::string, Keys>& secrets) {
-  std::map<std::string, Told> told;
+  std::map<std::string, Told> told;  // at first those that are new
   for (const auto& [name, keys] : secrets) {
-    if (const auto before = told_.find(name); before != told_.end() && before->second.keys == keys) {
-      told.insert(told_.extract(before));
-      continue;
-    }
+    if (const auto before = told_.find(name); before != told_.end() && before->second.keys == keys) continue;
     auto& entry = told[name];
     entry.keys = keys;
     for (const auto& [key, bytes] : keys) {
@@ -39,6 +36,9 @@ Status SecretStore::replace(const std::map<std::string, Keys>& secrets) {
       if (!file) return file.error();
       entry.files.emplace(key, *std::move(file));
     }
+  }
+  for (const auto& [name, keys] : secrets) {
+    if (!told.contains(name)) told.insert(told_.extract(name));
   }
   told_ = std::move(told);
   return Done{};

@@ -16,7 +16,7 @@ class SecretStore {
   explicit SecretStore(std::string directory) : directory_(std::move(directory)) {}
 
   // From now on the Secrets are these, by name and key. They are in memory alone. Those that are as before keep their
-  // files.
+  // files; after an error all are.
   using Keys = std::map<std::string, std::string>;
   Status replace(const std::map<std::string, Keys>& secrets);
 

@@ -385,11 +385,12 @@ TEST_P(FlowEnd, sweep_finds_what_waits_too_long_in_each_state) {
   }
 }
 
-TEST_P(FlowEnd, sweep_finds_an_end_that_nobody_heard_of_at_once) {
+TEST_P(FlowEnd, sweep_finds_an_end_that_nobody_heard_of_a_second_later) {
   const auto call = open(hello);
   pod_says(call, {.flags = rst, .sequence = call.first + hello});
   told();
-  EXPECT_EQ(sweep(flow_of(call)->seen_ns, endless()).late, 1U);
+  EXPECT_EQ(sweep(flow_of(call)->seen_ns + 1'000'000'000, endless()).late, 0U);
+  EXPECT_EQ(sweep(flow_of(call)->seen_ns + 1'000'000'001, endless()).late, 1U);
   EXPECT_EQ(told(Kind::late), 1U);
 }
 

@@ -2,6 +2,9 @@
 // and what a denied one may still say.
 #include "support/flows.h"
 
+#include <array>
+#include <numeric>
+
 namespace sluice::test {
 namespace {
 
@@ -13,6 +16,7 @@ constexpr std::uint32_t hello = 500;
 
 class FlowJudged : public Flows {
  protected:
+  std::vector<std::uint64_t> pieces() const { return lab_.map<std::uint64_t, sluice_piece>("pieces").keys(); }
   static Bytes sack(const std::vector<std::pair<std::uint32_t, std::uint32_t>>& blocks) {
     Bytes option = {1, 1, 5, static_cast<std::uint8_t>(2 + 8 * blocks.size())};
     for (const auto& [left, right] : blocks) option = join({option, be32(left), be32(right)});
@@ -178,6 +182,62 @@ TEST_P(FlowJudged, the_verdict_stands_in_the_flow) {
   EXPECT_EQ(flow->bytes_sent, hello) << "the header's bytes are not the pod's";
   EXPECT_EQ(load().undecided, 0U);
   EXPECT_EQ(load().live, 1U);
+}
+
+TEST_P(FlowJudged, point_10_what_is_sent_for_it_is_kept_with_its_verdict_and_outlives_the_agent) {
+  const auto call = held();
+  Bytes bytes(header);
+  std::iota(bytes.begin(), bytes.end(), std::uint8_t{1});
+  ASSERT_DONE(kernel_->flows().keep_headers(std::array{kernel::FlowHeader{call.key.id, bytes}}));
+  EXPECT_FALSE(kernel_->flows().promised(call.key.id)) << "no verdict stands";
+  FlowVerdict verdict{.kind = FlowVerdict::Kind::allow, .key = call.key, .approved = call.first + hello};
+  verdict.header = header;
+  verdict.digest.fill(0xab);
+  ASSERT_TRUE(kernel_->flows().judge(verdict));
+  kernel_.reset();
+  kernel_ = lab_.open();
+  kernel_->flows().drop_promises_without({call.key.id});
+  const auto kept = kernel_->flows().promised(call.key.id);
+  ASSERT_TRUE(kept);
+  EXPECT_EQ(kept->header, bytes);
+  EXPECT_EQ(kept->approved, call.first + hello);
+  EXPECT_EQ(kept->digest, verdict.digest);
+  EXPECT_FALSE(kernel_->flows().promised(call.key.id + 1));
+  kernel_->flows().drop_promises_without({});
+  EXPECT_FALSE(kernel_->flows().promised(call.key.id));
+  EXPECT_THAT(pieces(), IsEmpty());
+}
+
+TEST_P(FlowJudged, point_10_a_header_without_a_verdict_is_dropped_at_the_next_start) {
+  const auto call = held();
+  const Bytes bytes(header);
+  ASSERT_DONE(kernel_->flows().keep_headers(std::array{kernel::FlowHeader{call.key.id, bytes}}));
+  EXPECT_THAT(pieces(), SizeIs(2));
+  kernel_->flows().drop_promises_without({call.key.id});
+  EXPECT_THAT(pieces(), IsEmpty());
+}
+
+TEST_P(FlowJudged, a_header_that_is_too_large_is_not_kept) {
+  const Bytes bytes(kernel::max_promised_header_bytes + 1);
+  EXPECT_FALSE(kernel_->flows().keep_headers(std::array{kernel::FlowHeader{5, bytes}}).ok());
+}
+
+TEST_P(FlowJudged, point_10_a_promise_goes_with_the_verdict_that_did_not_stand) {
+  const auto opening = dial();
+  EXPECT_FALSE(allow(opening, hello, 0));
+  EXPECT_FALSE(kernel_->flows().promised(opening.key.id));
+}
+
+TEST_P(FlowJudged, point_10_without_room_for_its_promise_nothing_is_allowed) {
+  const auto call = held();
+  const auto promises = lab_.map<std::uint64_t, sluice_promise>("promises");
+  for (std::uint64_t id = 1; id <= SLUICE_MAX_PROMISES; ++id) promises.put(call.key.id + id, {});
+  std::array verdicts{FlowVerdict{.kind = FlowVerdict::Kind::allow, .key = call.key, .approved = call.first + hello}};
+  kernel_->flows().judge(verdicts);
+  EXPECT_FALSE(verdicts[0].done);
+  EXPECT_TRUE(verdicts[0].no_room);
+  EXPECT_EQ(state_of(call), State::held);
+  pod_is_not_heard(call, data(call, 0, hello));
 }
 
 TEST_P(FlowJudged, a_flow_is_allowed_once_and_never_after_a_denial) {

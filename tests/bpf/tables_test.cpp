@@ -142,30 +142,6 @@ TEST_F(Tables, a_host_has_one_number_which_outlives_the_agent) {
   EXPECT_EQ(kernel_->flows().host(number + 2), "");
 }
 
-TEST_F(Tables, a_promise_is_kept_as_it_was_given_and_outlives_the_agent) {
-  kernel::Promise promise{.flow_id = 5, .header = {1, 2, 3}, .approved = 4711, .digest = {}};
-  auto other = promise;
-  other.flow_id = 9;
-  promise.digest.fill(0xab);
-  ASSERT_DONE(kernel_->flows().promise(std::array{promise, other}));
-  kernel_.reset();
-  kernel_ = lab_.open();
-  const auto kept = kernel_->flows().promised(5);
-  ASSERT_TRUE(kept);
-  EXPECT_EQ(kept->header, promise.header);
-  EXPECT_EQ(kept->approved, promise.approved);
-  EXPECT_EQ(kept->digest, promise.digest);
-  EXPECT_FALSE(kernel_->flows().promised(6));
-  kernel_->flows().drop_promises_without({5});
-  EXPECT_FALSE(kernel_->flows().promised(9));
-  EXPECT_TRUE(kernel_->flows().promised(5));
-  EXPECT_EQ(kernel_->flows().promised(5)->header, promise.header);
-  kernel_->flows().drop_promise(5, promise.header.size());
-  EXPECT_FALSE(kernel_->flows().promised(5));
-  promise.header.resize(kernel::max_promised_header_bytes + 1);
-  EXPECT_FALSE(kernel_->flows().promise(std::array{promise}).ok());
-}
-
 TEST_F(Tables, a_new_generation_leaves_nothing_of_the_old_one) {
   ASSERT_DONE(kernel_->set_ports({any_address(443), by_address(5432, {"203.0.113.0/24"})}));
   const auto before = lab_.config().generation;

@@ -4,6 +4,7 @@ import contextlib
 import pathlib
 import signal
 import subprocess
+import time
 
 import gate_calls
 import hello
@@ -21,6 +22,7 @@ HELD_US = 20_000_000  # longer than any of it takes: who is held here is killed
 def lab(bare_lab):
     lab = gate_calls.prepare(bare_lab)
     lab.agent.settings["limits"].update(first_bytes_timeout_ms=8000, connect_timeout_ms=20000)
+    lab.gateway.settings["limits"].update(first_bytes_timeout_ms=20000)  # a start of the agent is in it
     return lab.start()
 
 
@@ -66,6 +68,20 @@ def killed_at_the_log(lab):
 def is_traced(pid):
     tasks = pathlib.Path(f"/proc/{pid}/task").iterdir()
     return all("TracerPid:\t0\n" not in (task / "status").read_text() for task in tasks)
+
+
+def is_held(pid):
+    """strace stops every call for a moment, and the one at the log for good."""
+
+    def stopped():
+        tasks = pathlib.Path(f"/proc/{pid}/task").iterdir()
+        return {task.name for task in tasks if "State:\tt" in (task / "status").read_text()}
+
+    held = stopped()
+    for _ in range(20):
+        time.sleep(0.01)
+        held &= stopped()
+    return bool(held)
 
 
 def states(lab):
@@ -163,8 +179,10 @@ def test_killed_before_the_open_record(lab, watch, killed_at_the_log, version):
         source = name_of(sock)
         with killed_at_the_log("enter"):
             sock.sendall(hello_of())
-            wait_for("the promise", lambda: gate_calls.entries(lab, "promises"))
+            wait_for("the agent to be held", lambda: is_held(lab.agent.pid))
             assert not watch.records(source=source)
+            assert not gate_calls.entries(lab, "promises")
+            watch.nothing_left()
         assert hello.answer(sock) == "server_hello"
     one_of_each(watch, source)
     gate_calls.nothing_kept(lab)

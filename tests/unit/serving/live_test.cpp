@@ -53,6 +53,20 @@ std::optional<LiveTable::Place> enter(LiveTable& table, Live& live, const IpAddr
   return std::move(*place);
 }
 
+TEST(LiveTable, cuts_those_of_the_sources_that_are_gone) {
+  LiveTable table({.connections = 4, .connections_per_source = 4, .rate = plenty, .rate_per_source = plenty});
+  FakeCall of_a("a");
+  FakeCall of_b("b");
+  FakeCall of_nobody("c");
+  const auto first = enter(table, of_a, pod_a);
+  const auto second = enter(table, of_b, pod_b);
+  const auto unclaimed = table.admit(of_nobody, 0);
+  table.cut_of({pod_b}, "pod_gone");
+  EXPECT_EQ(of_a.cut_by, "");
+  EXPECT_EQ(of_b.cut_by, "pod_gone");
+  EXPECT_EQ(of_nobody.cut_by, "");
+}
+
 TEST(LiveTable, admits_up_to_its_limit_and_again_when_a_place_is_free) {
   LiveTable table({.connections = 2, .connections_per_source = 2, .rate = plenty, .rate_per_source = plenty});
   FakeCall one("a");
