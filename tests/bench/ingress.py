@@ -185,7 +185,7 @@ class Clients(Contest):
 
     def _paced(self, measure, log):
         """Each connection asks at its own times from its beginning on, so that they begin one after the other: those
-        that begin at once ask at once for good, and how many they are would depend on how handshakes happened to end."""
+        that begin at once ask at once for good, and how many they are depends on how handshakes happened to end."""
         o = self._options
         total = round((o.warm_up + o.seconds) * measure.per_second)
         return [
