@@ -31,10 +31,10 @@ def test_an_object_made_in_an_older_version_is_read_too(api, lab):
 
 
 def test_a_bad_object_keeps_its_last_good_version_and_is_named(api, lab, entry):
-    api.patch(ENTRIES, NAMESPACE, entry, {"spec": {"resolution": "GUESS"}})
+    api.patch(ENTRIES, NAMESPACE, entry, {"spec": {"addresses": ["nowhere"]}})
     wait_for("the problem to be told", lambda: "ServiceEntry my-namespace/evil" in wrong(lab), LIVE_WITHIN_S)
     assert answer(lab, "evil.example") == "server_hello"
-    api.patch(ENTRIES, NAMESPACE, entry, {"spec": {"resolution": "DNS"}})
+    api.patch(ENTRIES, NAMESPACE, entry, {"spec": {"addresses": None}})
     wait_for("the problem to go", lambda: wrong(lab) == "", LIVE_WITHIN_S)
 
 
