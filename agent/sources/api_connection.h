@@ -19,8 +19,8 @@ struct ApiRequest {
   std::string host;    // of the Host field
   std::string token;   // empty: none
   std::string method = "GET";
-  std::string content_type{};  // of the body; empty: there is none
-  std::string body{};
+  std::string content_type;  // of the body; empty: there is none
+  std::string body;
 };
 
 // Belongs to one thread. After an error it is of no more use.

@@ -32,8 +32,8 @@ net::Task<Result<Done>> keep_connected(ApiServer& server, std::unique_ptr<ApiCon
 struct ApiQuestion {
   std::string method;
   std::string target;
-  std::string content_type{};  // of the body; empty: there is none
-  std::string body{};
+  std::string content_type;  // of the body; empty: there is none
+  std::string body;
 };
 
 // Gets the whole answer to one request, by the connection that there is or a new one, which is left there.

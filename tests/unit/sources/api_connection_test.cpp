@@ -31,7 +31,10 @@ struct Got {
 
 net::Task<void> ask_all(ApiConnection& connection, int count, Got& got) {
   for (int i = 0; i < count; ++i) {
-    ApiRequest request{.target = "/apis?x=1", .host = "server:6443", .token = "secret"};
+    ApiRequest request;
+    request.target = "/apis?x=1";
+    request.host = "server:6443";
+    request.token = "secret";
     auto status = co_await connection.ask(std::move(request), patience);
     if (!status) {
       got.error = status.error().message();
