@@ -21,6 +21,7 @@
 #include "net/injection.h"
 #include "serving/cluster_feed.h"
 #include "serving/control.h"
+#include "serving/event_feed.h"
 
 namespace sluice::egress {
 namespace {
@@ -95,6 +96,7 @@ class Agent {
   Status read_policy();
   void keep_interfaces();
   Status read_cluster();
+  Status tell_events();
   Status listen();
   Status serve_admin(const serving::ServeAdmin& serve);
   void run();
@@ -129,6 +131,7 @@ class Agent {
   std::optional<Interfaces> interfaces_;
   std::shared_ptr<const identity::PodTable> pods_;  // that was handed out last
   std::unique_ptr<serving::ClusterFeed> cluster_;   // null when the API server is not asked
+  std::unique_ptr<serving::EventFeed> events_;      // the same
   bool named_host_pods_ = false;
   std::optional<serving::FdWatch> denials_;
   std::map<std::string, std::string> wrong_;
@@ -228,6 +231,15 @@ Status Agent::read_cluster() {
   return Done{};
 }
 
+Status Agent::tell_events() {
+  if (!settings_.egress.events || settings_.resources.source != settings::ResourceSource::kubernetes) return Done{};
+  auto feed = serving::EventFeed::start(settings_.resources.kubernetes, "sluice-agent", settings_.node.name);
+  if (!feed) return feed.error().in("resources");
+  events_ = *std::move(feed);
+  control_.recorder().tell_of_denials([this](const observe::Record& record) { events_->denied(record); });
+  return Done{};
+}
+
 void Agent::learn(const sources::Cluster& cluster) {
   interfaces_->learn(cluster.pods, cluster.node_ranges);
   if (cluster.host_network_pods.empty() || std::exchange(named_host_pods_, true)) return;
@@ -313,6 +325,9 @@ void Agent::do_each_second() {
   const auto views = interfaces_->views();
   const auto pods = std::count_if(views.begin(), views.end(), [](const auto& view) { return view.kind == "pod"; });
   control_.metrics().set_interfaces(static_cast<std::size_t>(pods), views.size() - static_cast<std::size_t>(pods));
+  if (!events_) return;
+  events_->set_wrong(status().wrong);
+  control_.metrics().set_events_dropped(events_->dropped());
 }
 
 void Agent::stop_listening() {
@@ -377,6 +392,7 @@ Status run_agent(const settings::AgentSettings& settings, const std::string& ver
   Agent agent(settings, **control, std::move(*kernel), std::move(*credentials));
   // The kernel refuses all the while: its heart beats only when everything else is in place.
   if (auto done = agent.set_rules(); !done) return done;
+  if (auto done = agent.tell_events(); !done) return done;
   if (auto done = agent.open_desks(); !done) return done;
   if (auto done = agent.open_gate(); !done) return done;
   if (auto done = agent.read_policy(); !done) return done;

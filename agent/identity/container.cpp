@@ -34,44 +34,39 @@ std::optional<std::string> read_id(std::string_view part) {
 }
 
 // "podUID", or "kubepods-QOS-podUID.slice" with '_' for '-'. A static pod's UID is a digest of 32 digits.
-std::optional<std::string> read_pod_uid(std::string_view part) {
+bool is_pod(std::string_view part) {
   if (const auto colon = part.find(':'); colon != part.npos) part = part.substr(0, colon);
   constexpr std::string_view suffix = ".slice";
   constexpr std::string_view word = "pod";
   if (part.ends_with(suffix)) {
     part.remove_suffix(suffix.size());
     const auto begin = part.rfind("-pod");
-    if (begin == part.npos) return std::nullopt;
+    if (begin == part.npos) return false;
     part.remove_prefix(begin + 1);
   }
-  if (!part.starts_with(word)) return std::nullopt;
-  std::string uid(part.substr(word.size()));
-  std::replace(uid.begin(), uid.end(), '_', '-');
-  auto digits = uid;
-  std::erase(digits, '-');
-  const bool sound = (uid.size() == uid_length || uid.size() == digits.size()) && digits.size() == 32 && is_hex(digits);
-  return sound ? std::optional(std::move(uid)) : std::nullopt;
+  if (!part.starts_with(word)) return false;
+  const auto uid = part.substr(word.size());
+  std::string digits(uid);
+  std::erase_if(digits, [](char c) { return c == '-' || c == '_'; });
+  return (uid.size() == uid_length || uid.size() == digits.size()) && digits.size() == 32 && is_hex(digits);
 }
 
 // The innermost container counts: nodes may be containers themselves.
-Container read_path(std::string_view path) {
-  Container found;
+std::string read_path(std::string_view path) {
+  std::string found;
   while (!path.empty()) {
     const auto slash = path.find('/');
     const auto part = path.substr(0, slash);
     path.remove_prefix(slash == path.npos ? path.size() : slash + 1);
-    if (auto uid = read_pod_uid(part)) {
-      found.pod_uid = *std::move(uid);
-      found.id.clear();
-    }
-    if (auto id = read_id(part)) found.id = *std::move(id);
+    if (is_pod(part)) found.clear();
+    if (auto id = read_id(part)) found = *std::move(id);
   }
-  return found.id.empty() ? Container() : found;
+  return found;
 }
 
 }  // namespace
 
-Container find_container(std::string_view file) {
+std::string find_container(std::string_view file) {
   while (!file.empty()) {
     const auto end = file.find('\n');
     auto line = file.substr(0, end);
@@ -80,7 +75,7 @@ Container find_container(std::string_view file) {
     const auto first = line.find(':');
     const auto second = first == line.npos ? first : line.find(':', first + 1);
     if (second == line.npos) continue;
-    if (auto found = read_path(line.substr(second + 1)); !found.id.empty()) return found;
+    if (auto found = read_path(line.substr(second + 1)); !found.empty()) return found;
   }
   return {};
 }

@@ -6,15 +6,9 @@
 
 namespace sluice::identity {
 
-struct Container {
-  std::string id;       // of the runtime; empty: none
-  std::string pod_uid;  // empty: of no pod, or of one that the path does not name
-  bool operator==(const Container&) const = default;
-};
-
-// Of /proc/PID/cgroup (cgroups(7)): the paths of the one hierarchy of version 2, or of those of version 1, of which the
-// first counts that names a container. The layouts are those of containerd, CRI-O and Docker with the drivers systemd
-// and cgroupfs. What monitors a container (crio-conmon-ID) is in none.
-Container find_container(std::string_view cgroup_file);
+// The runtime's id of it, empty for none. Of /proc/PID/cgroup (cgroups(7)): the paths of the one hierarchy of version
+// 2, or of those of version 1, of which the first counts that names a container. The layouts are those of containerd,
+// CRI-O and Docker with the drivers systemd and cgroupfs. What monitors a container (crio-conmon-ID) is in none.
+std::string find_container(std::string_view cgroup_file);
 
 }  // namespace sluice::identity

@@ -26,7 +26,7 @@ std::string read_container(std::int32_t pid) {
   if (!file) return {};
   std::array<char, 8192> text;
   const auto size = ::read(file.get(), text.data(), text.size());
-  return size > 0 ? find_container({text.data(), static_cast<std::size_t>(size)}).id : std::string();
+  return size > 0 ? find_container({text.data(), static_cast<std::size_t>(size)}) : std::string();
 }
 
 }  // namespace

@@ -1,5 +1,7 @@
 // One request and its answer, from the whole head on: where it goes, what is altered on its way, what is tried again,
-// and what is said of it afterwards.
+// and what is said of it afterwards. exchange.cpp is its life up to the server, and its end; exchange_outgoing.cpp what
+// is sent, exchange_answer.cpp what comes back, exchange_reply.cpp what this side answers, exchange_record.cpp the
+// record.
 #pragma once
 
 #include <array>
@@ -64,8 +66,8 @@ class Exchange final : public RequestTaker, private AnswerTaker, private Cluster
 
   // The story, in its order.
   void find_route();
-  void answer_here();
-  bool answer_preflight();
+  void answer_here();       // in exchange_reply.cpp
+  bool answer_preflight();  // likewise
   void inject_fault();
   void forward();
   // False: what its rule makes of the request cannot be sent.

@@ -15,10 +15,6 @@ constexpr std::uint32_t stream_window_bytes = 256UL * 1024;
 constexpr std::int32_t connection_window_bytes = 4 * 1024 * 1024;
 constexpr std::size_t max_streams = 1000;
 
-std::string_view text_of(const std::uint8_t* bytes, std::size_t size) {
-  return {reinterpret_cast<const char*>(bytes), size};
-}
-
 }  // namespace
 
 // One request.
@@ -48,7 +44,7 @@ class Http2Client::Stream final : public ServerStream {
     nv.add(*request.fields);
     if (request.trailers) nv.add("te", "trailers");
     if (!request.content_length.empty()) nv.add("content-length", request.content_length);
-    nghttp2_data_provider provider{{.ptr = &content}, read_content};
+    const auto provider = content.provider();
     id = ::nghttp2_submit_request(session(), nullptr, nv.data(), nv.size(), request.ends ? nullptr : &provider, this);
     request_ended_ = request.ends;
     if (id > 0) {
@@ -100,11 +96,6 @@ class Http2Client::Stream final : public ServerStream {
     } else {
       consume(bytes.size());
     }
-  }
-
-  static ssize_t read_content(nghttp2_session* session, std::int32_t id, std::uint8_t*, std::size_t length,
-                              std::uint32_t* flags, nghttp2_data_source* source, void*) {
-    return static_cast<Http2Content*>(source->ptr)->read(session, id, length, *flags);
   }
 
  private:
@@ -207,11 +198,7 @@ struct Http2Client::Callbacks {
 
   static const nghttp2_option& options() {
     static const auto* options = [] {
-      nghttp2_option* made = nullptr;
-      ::nghttp2_option_new(&made);
-      ::nghttp2_option_set_no_auto_window_update(made, 1);
-      ::nghttp2_option_set_no_closed_streams(made, 1);
-      ::nghttp2_option_set_max_continuations(made, 8);
+      auto* made = make_http2_options();
       ::nghttp2_option_set_peer_max_concurrent_streams(made, 100);
       return made;
     }();

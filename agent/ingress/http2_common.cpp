@@ -5,6 +5,15 @@
 
 namespace sluice::ingress {
 
+nghttp2_option* make_http2_options() {
+  nghttp2_option* made = nullptr;
+  ::nghttp2_option_new(&made);
+  ::nghttp2_option_set_no_auto_window_update(made, 1);
+  ::nghttp2_option_set_no_closed_streams(made, 1);
+  ::nghttp2_option_set_max_continuations(made, 8);
+  return made;
+}
+
 void Http2Fields::add(std::string_view name, std::string_view value) {
   list_.push_back({reinterpret_cast<std::uint8_t*>(const_cast<char*>(name.data())),
                    reinterpret_cast<std::uint8_t*>(const_cast<char*>(value.data())), name.size(), value.size(),
@@ -35,6 +44,14 @@ void Http2Content::clear() {
 void Http2Content::drop() {
   taken_ = 0;
   if (bytes_.capacity() > 0) buffers_.give_back(std::exchange(bytes_, {}));
+}
+
+nghttp2_data_provider Http2Content::provider() {
+  const auto read = [](nghttp2_session* session, std::int32_t stream, std::uint8_t*, std::size_t length,
+                       std::uint32_t* flags, nghttp2_data_source* source, void*) {
+    return static_cast<Http2Content*>(source->ptr)->read(session, stream, length, *flags);
+  };
+  return {{.ptr = this}, read};
 }
 
 ssize_t Http2Content::read(nghttp2_session* session, std::int32_t stream, std::size_t length, std::uint32_t& flags) {

@@ -21,6 +21,13 @@ struct FreeHttp2Session {
 };
 using Http2Session = std::unique_ptr<nghttp2_session, FreeHttp2Session>;
 
+// Of sessions of either side: windows are opened by hand, and CONTINUATIONs are bounded. For good.
+nghttp2_option* make_http2_options();
+
+inline std::string_view text_of(const std::uint8_t* bytes, std::size_t size) {
+  return {reinterpret_cast<const char*>(bytes), size};
+}
+
 // Fields as nghttp2 takes them, which copies them and lower-cases their names.
 class Http2Fields {
  public:
@@ -50,12 +57,13 @@ class Http2Content {
   // nghttp2 asked while there was nothing: it is to be told when there is.
   bool take_deferred() { return std::exchange(deferred_, false); }
 
-  // A nghttp2_data_source_read_callback's work.
-  ssize_t read(nghttp2_session* session, std::int32_t stream, std::size_t length, std::uint32_t& flags);
+  // Gives nghttp2 what there is, for as long as this lives.
+  nghttp2_data_provider provider();
   // A nghttp2_send_data_callback's: the frame goes to `channel` as it is.
   void send(net::Channel& channel, const std::uint8_t* head, std::size_t length);
 
  private:
+  ssize_t read(nghttp2_session* session, std::int32_t stream, std::size_t length, std::uint32_t& flags);
   void drop();
 
   net::Buffers& buffers_;

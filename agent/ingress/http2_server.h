@@ -36,6 +36,8 @@ class Http2Server final : public ServerCodec {
   class Stream;
   struct Callbacks;  // nghttp2's
 
+  // Null when memory is exhausted.
+  nghttp2_session* make_session();
   Stream* find(std::int32_t id);
   void open(std::int32_t id);
   void close(Stream& stream);

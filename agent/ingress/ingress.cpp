@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/clock.h"
 #include "ingress/client_connection.h"
 #include "ingress/desk.h"
 #include "ingress/doors.h"
@@ -21,6 +22,8 @@
 
 namespace sluice::ingress {
 namespace {
+
+constexpr std::uint64_t succession_patience_ns = 30'000'000'000;
 
 // The Services of the settings, as what else destinations may be: known by address.
 std::vector<Service> to_services(const std::vector<settings::ClusterService>& configured) {
@@ -77,11 +80,10 @@ class Ingress {
   Status read_cluster();
   Status read_policy();
   Status serve_admin(const serving::ServeAdmin& serve);
-  void inherit(Predecessor& predecessor) { doors_->inherit(predecessor.take_sockets()); }
-  Status succeed(Predecessor& predecessor);
-  void run() {
-    control_.run({.beat = {}, .each_second = [this] { do_each_second(); }, .drain = [this] { drain(); }});
-  }
+  Status inherit(const std::string& admin_socket);
+  Status succeed();
+  // An error: it could not take the place of the one before.
+  Status run();
 
  private:
   static net::Task<void> serve(Desk& desk, Door door, net::Socket client);
@@ -111,6 +113,9 @@ class Ingress {
   std::unique_ptr<Doors> doors_;
   std::shared_ptr<void> admin_;
   std::unique_ptr<Succession> succession_;
+  std::optional<Predecessor> predecessor_;  // whose place is not taken yet
+  std::uint64_t succeed_until_ns_ = 0;
+  Status succeeded_ = Done{};
 };
 
 Status Ingress::open_desks() {
@@ -208,7 +213,9 @@ void Ingress::publish(const std::shared_ptr<const Snapshot>& snapshot) {
   follow_listeners();
 }
 
+// Who has not everything yet leaves the connections to the one before.
 void Ingress::follow_listeners() {
+  if (predecessor_ && not_ready()) return;
   const auto before = doors_->wrong();
   doors_->follow(*plan_);
   for (const auto& line : doors_->wrong()) {
@@ -228,6 +235,8 @@ void Ingress::do_each_second() {
   originations_.reload();
   read_certificates();
   if (plan_ && !doors_->wrong().empty()) follow_listeners();
+  succeeded_ = succeed();
+  if (!succeeded_) control_.context().stop();
 }
 
 void Ingress::drain() {
@@ -289,12 +298,34 @@ Status Ingress::serve_admin(const serving::ServeAdmin& serve) {
   return Done{};
 }
 
-// Who cannot serve leaves the one before it alone.
-Status Ingress::succeed(Predecessor& predecessor) {
-  if (!plan_ || doors_->sockets().empty()) return Error("take over: no policy could be read that listens anywhere");
-  if (!doors_->wrong().empty()) return Error("take over: " + doors_->wrong().front());
-  predecessor.dismiss();
+Status Ingress::inherit(const std::string& admin_socket) {
+  auto asked = Predecessor::ask(admin_socket);
+  if (!asked) return asked.error().in("take over");
+  predecessor_.emplace(std::move(*asked));
+  doors_->inherit(predecessor_->take_sockets());
+  if (settings_.resources.source == settings::ResourceSource::kubernetes) {
+    succeed_until_ns_ = monotonic_ns() + succession_patience_ns;
+  }
   return Done{};
+}
+
+// As soon as everything is there. Who cannot serve leaves the one before it alone.
+Status Ingress::succeed() {
+  if (!predecessor_) return Done{};
+  if (const auto why = not_ready()) {
+    return monotonic_ns() < succeed_until_ns_ ? Status(Done{}) : Error("take over: " + *why);
+  }
+  follow_listeners();
+  if (!doors_->wrong().empty()) return Error("take over: " + doors_->wrong().front());
+  if (doors_->sockets().empty()) return Error("take over: no policy could be read that listens anywhere");
+  predecessor_->dismiss();
+  predecessor_.reset();
+  return Done{};
+}
+
+Status Ingress::run() {
+  control_.run({.beat = {}, .each_second = [this] { do_each_second(); }, .drain = [this] { drain(); }});
+  return succeeded_;
 }
 
 }  // namespace
@@ -307,20 +338,14 @@ Status run_ingress(const settings::IngressSettings& settings, const std::string&
 
   Ingress ingress(settings, **control);
   if (auto done = ingress.open_desks(); !done) return done;
-  std::optional<Predecessor> predecessor;
   if (!take_over.empty()) {
-    auto asked = Predecessor::ask(take_over);
-    if (!asked) return asked.error().in("take over");
-    ingress.inherit(predecessor.emplace(std::move(*asked)));
+    if (auto done = ingress.inherit(take_over); !done) return done;
   }
   if (auto done = ingress.read_cluster(); !done) return done;
   if (auto done = ingress.read_policy(); !done) return done;
   if (auto done = ingress.serve_admin(serve_admin); !done) return done;
-  if (predecessor) {
-    if (auto done = ingress.succeed(*predecessor); !done) return done;
-  }
-  ingress.run();
-  return Done{};
+  if (auto done = ingress.succeed(); !done) return done;
+  return ingress.run();
 }
 
 }  // namespace sluice::ingress

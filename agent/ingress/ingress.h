@@ -12,7 +12,8 @@ namespace sluice::ingress {
 
 // Runs the role until it is told to end; an error says why it could not begin.
 // `take_over`: the admin socket of a running ingress, whose listening sockets this one goes on with, and which drains
-// then; empty: there is none.
+// then; empty: there is none. It waits for what the API server tells, 30 s at most, and ends with an error when it
+// could not serve; the other one has noticed nothing.
 Status run_ingress(const settings::IngressSettings& settings, const std::string& version,
                    const serving::ServeAdmin& serve_admin, const std::string& take_over);
 

@@ -147,6 +147,20 @@ bool may_trail(std::string_view name) {
   return part_of(name) == Part::end_to_end && !same_name(name, "trailer") && !same_name(name, "authorization");
 }
 
+HeaderFields to_owned(const Fields& fields, Arena& arena) {
+  HeaderFields owned;
+  owned.reserve(fields.size());
+  for (const auto& field : fields) owned.emplace_back(arena.lower(field.name), field.value);
+  return owned;
+}
+
+void to_views(const HeaderFields& owned, Fields& fields) {
+  fields.clear();
+  for (const auto& [name, value] : owned) {
+    if (is_end_to_end(name)) fields.push_back({name, value});
+  }
+}
+
 const Field* find_field(const Fields& fields, std::string_view name) {
   const auto found =
       std::find_if(fields.begin(), fields.end(), [&](const Field& field) { return same_name(field.name, name); });

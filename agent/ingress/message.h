@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/bytes.h"
+#include "policy/http_actions.h"
 #include "wire/http_head.h"
 
 namespace sluice::ingress {
@@ -58,6 +59,12 @@ void read_end_to_end(std::string_view lines, Fields& fields, HopFields& hop);
 bool is_end_to_end(std::string_view name);
 // May it stand behind a message (RFC 9110 section 6.5.1)?
 bool may_trail(std::string_view name);
+
+// For rules to alter: with names in lower case.
+HeaderFields to_owned(const Fields& fields, Arena& arena);
+// What rules made of them, in place of `fields`. They may name anything: what frames a message, or is of one hop, is
+// not theirs to say.
+void to_views(const HeaderFields& owned, Fields& fields);
 
 const Field* find_field(const Fields& fields, std::string_view name);
 bool same_name(std::string_view left, std::string_view right);

@@ -73,6 +73,8 @@ struct Metrics::Series {
   Counter& audit_lines = add_counter(registry, "sluice_audit_lines_total", "Lines written to the audit log");
   Counter& audit_drops =
       add_counter(registry, "sluice_audit_drops_total", "Records that could not be written to the audit log");
+  Counter& events_dropped =
+      add_counter(registry, "sluice_events_dropped_total", "What did not become an Event of the API server");
   Gauge& audit_seq = add_gauge(registry, "sluice_audit_seq", "Sequence number of the last line of the audit log");
 
   prometheus::Family<Counter>& requests =
@@ -173,6 +175,10 @@ void Metrics::set_policy_problems(std::size_t errors, std::size_t warnings) {
 void Metrics::set_interfaces(std::size_t pods, std::size_t uplinks) {
   series_->pods.Set(static_cast<double>(pods));
   series_->uplinks.Set(static_cast<double>(uplinks));
+}
+
+void Metrics::set_events_dropped(std::uint64_t count) {
+  raise_to(series_->events_dropped, count);
 }
 
 void Metrics::set_audit(const AuditState& state) {

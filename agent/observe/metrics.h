@@ -42,6 +42,8 @@ class Metrics {
   void set_policy_problems(std::size_t errors, std::size_t warnings);
   // sluice_interfaces_attached{kind}
   void set_interfaces(std::size_t pods, std::size_t uplinks);
+  // sluice_events_dropped_total: things that did not become an Event of the API server
+  void set_events_dropped(std::uint64_t count);
   // sluice_audit_lines_total, sluice_audit_drops_total, sluice_audit_seq, and sluice_audit_head_info{head}, whose value
   // is the sequence number of the line with that hash. `audit verify --head` proves that the log still holds it.
   void set_audit(const AuditState& state);

@@ -42,6 +42,7 @@ Status Recorder::allowed(const observe::Record& record) {
 void Recorder::count_denied(const observe::Record& record) {
   metrics_.count_decision(*record.verdict, *record.reason);
   if (is_dial_failure(*record.reason)) metrics_.count_dial_failure(*record.reason);
+  if (told_) told_(record);
 }
 
 void Recorder::denied(const observe::Record& record) {
@@ -75,6 +76,7 @@ void Recorder::read_latest(std::size_t bytes,
 
 void Recorder::denied_in_sum(const observe::Record& record) {
   metrics_.count_decision(*record.verdict, *record.reason, record.count);
+  if (told_) told_(record);
   (void)audit_.append(record);
 }
 

@@ -21,6 +21,9 @@ class Recorder {
   // An id for a new connection: unique over nodes and restarts.
   std::string next_id();
 
+  // Is told of each deny record, also of those that only count, on whatever thread; before anything is recorded.
+  void tell_of_denials(std::function<void(const observe::Record& record)> told) { told_ = std::move(told); }
+
   // What judging and routing one call took.
   void decided_in(std::uint64_t ns) { metrics_.observe_decision_seconds(static_cast<double>(ns) / 1e9); }
   // An open or request record. An error means: deny.
@@ -52,6 +55,7 @@ class Recorder {
   observe::DenialLimiter limiter_;
   const std::uint64_t id_prefix_;
   std::atomic<std::uint64_t> next_id_{1};
+  std::function<void(const observe::Record&)> told_;
 };
 
 }  // namespace sluice::serving

@@ -170,6 +170,7 @@ Egress read_egress(yaml::Reader reader) {
   direct.finish();
   read_credentials(reader, egress);
   reader.read<EchPolicy>("ech", egress.ech, ech);
+  reader.read("events", egress.events);
   reader.finish();
   return egress;
 }

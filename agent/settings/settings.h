@@ -115,6 +115,7 @@ struct Egress {
   TransportTls tls;      // required with transport tls
   std::string gateway_identity;  // URI SAN that a gateway's certificate must have; required with transport tls
   EchPolicy ech = EchPolicy::allow;
+  bool events = true;  // with resources.source kubernetes: denied calls, and what is wrong with the node, are Events
 };
 
 // identity.pods[], and what the API server says of a pod. At least one of addresses and interface; the other is found

@@ -14,30 +14,34 @@ ByteSpan as_bytes(const std::string& text) {
   return {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()};
 }
 
-std::string write_head(const ApiRequest& request) {
-  auto head = fmt::format(
-      "GET {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: sluice\r\nAccept: application/json\r\n"
+std::string write(const ApiRequest& request) {
+  auto text = fmt::format(
+      "{} {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: sluice\r\nAccept: application/json\r\n"
       "Accept-Encoding: identity\r\n",
-      request.target, request.host);
-  if (!request.token.empty()) head += fmt::format("Authorization: Bearer {}\r\n", request.token);
-  return head + "\r\n";
+      request.method, request.target, request.host);
+  if (!request.token.empty()) text += fmt::format("Authorization: Bearer {}\r\n", request.token);
+  if (!request.content_type.empty()) {
+    text += fmt::format("Content-Type: {}\r\nContent-Length: {}\r\n", request.content_type, request.body.size());
+  }
+  text += "\r\n";
+  return text + request.body;
 }
 
 }  // namespace
 
 ApiConnection::ApiConnection(std::unique_ptr<net::Stream> stream) : stream_(std::move(stream)) {}
 
-net::Task<Result<unsigned>> ApiConnection::get(ApiRequest request, net::Milliseconds timeout) {
-  const auto head = write_head(request);
+net::Task<Result<unsigned>> ApiConnection::ask(ApiRequest request, net::Milliseconds timeout) {
+  const auto text = write(request);
   {
     const net::Deadline deadline(stream_->socket(), timeout);
-    const bool written = co_await stream_->write_all(as_bytes(head));
+    const bool written = co_await stream_->write_all(as_bytes(text));
     if (!written) co_return Error("the connection broke while it was asked");
   }
   body_.reset();
   for (;;) {
     const ByteSpan received(buffer_.data() + start_, buffer_.size() - start_);
-    auto result = wire::parse_response_head(received, "GET");
+    auto result = wire::parse_response_head(received, request.method);
     if (const auto* answer = std::get_if<wire::ResponseHead>(&result)) {
       start_ += answer->wire_bytes;
       if (answer->status < 200) continue;

@@ -18,6 +18,9 @@ struct ApiRequest {
   std::string target;  // path and query
   std::string host;    // of the Host field
   std::string token;   // empty: none
+  std::string method = "GET";
+  std::string content_type{};  // of the body; empty: there is none
+  std::string body{};
 };
 
 // Belongs to one thread. After an error it is of no more use.
@@ -25,8 +28,8 @@ class ApiConnection {
  public:
   explicit ApiConnection(std::unique_ptr<net::Stream> stream);
 
-  // Sends GET and reads the head of the answer: its status. The body before was read to its end.
-  net::Task<Result<unsigned>> get(ApiRequest request, net::Milliseconds timeout);
+  // Sends the request and reads the head of the answer: its status. The body before was read to its end.
+  net::Task<Result<unsigned>> ask(ApiRequest request, net::Milliseconds timeout);
   // More of the body, good until the next call; empty: it has ended.
   net::Task<Result<std::string_view>> read_body(net::Milliseconds timeout);
   // May another request follow now?

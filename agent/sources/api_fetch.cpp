@@ -37,13 +37,16 @@ Task<Result<Done>> keep_connected(ApiServer& server, std::unique_ptr<ApiConnecti
   co_return Done{};
 }
 
-Task<Result<Answer>> fetch(ApiServer& server, std::unique_ptr<ApiConnection>& connection, std::string target,
-                           std::size_t limit) {
+Task<Result<Answer>> ask(ApiServer& server, std::unique_ptr<ApiConnection>& connection, ApiQuestion question,
+                         std::size_t limit) {
   const auto connected = co_await keep_connected(server, connection);
   if (!connected) co_return connected.error();
-  auto request = server.request(target);
+  auto request = server.request(question.target);
   if (!request) co_return request.error();
-  auto status = co_await connection->get(*std::move(request), answer_timeout);
+  request->method = std::move(question.method);
+  request->content_type = std::move(question.content_type);
+  request->body = std::move(question.body);
+  auto status = co_await connection->ask(*std::move(request), answer_timeout);
   if (!status) {
     connection.reset();
     co_return status.error();
@@ -55,6 +58,13 @@ Task<Result<Answer>> fetch(ApiServer& server, std::unique_ptr<ApiConnection>& co
   }
   if (!body->has_value()) connection.reset();
   co_return Answer{*status, *std::move(body)};
+}
+
+Task<Result<Answer>> fetch(ApiServer& server, std::unique_ptr<ApiConnection>& connection, std::string target,
+                           std::size_t limit) {
+  ApiQuestion question{"GET", std::move(target), {}, {}};
+  auto answer = co_await ask(server, connection, std::move(question), limit);
+  co_return answer;
 }
 
 Task<Result<std::map<std::string, std::string>>> find_paths(ApiServer& server, std::string_view group,

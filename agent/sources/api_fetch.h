@@ -29,7 +29,17 @@ net::Task<Result<std::optional<std::string>>> read_whole(ApiConnection& connecti
 // `connection` becomes one that can be used, made anew when it is not.
 net::Task<Result<Done>> keep_connected(ApiServer& server, std::unique_ptr<ApiConnection>& connection);
 
+struct ApiQuestion {
+  std::string method;
+  std::string target;
+  std::string content_type{};  // of the body; empty: there is none
+  std::string body{};
+};
+
 // Gets the whole answer to one request, by the connection that there is or a new one, which is left there.
+net::Task<Result<Answer>> ask(ApiServer& server, std::unique_ptr<ApiConnection>& connection, ApiQuestion question,
+                              std::size_t limit);
+// The same with GET.
 net::Task<Result<Answer>> fetch(ApiServer& server, std::unique_ptr<ApiConnection>& connection, std::string target,
                                 std::size_t limit);
 

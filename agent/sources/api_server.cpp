@@ -142,7 +142,7 @@ Result<std::string> ApiServer::file_of(const kube::Pem& pem) {
 }
 
 Result<ApiRequest> ApiServer::request(const std::string& target) {
-  ApiRequest request{access_.path + target, name(), access_.token};
+  ApiRequest request{.target = access_.path + target, .host = name(), .token = access_.token};
   if (access_.token_file.empty()) return request;
   const auto version = FileVersion::of(access_.token_file);
   if (!version) return version.error();

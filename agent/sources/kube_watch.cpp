@@ -149,7 +149,7 @@ Task<void> KubeWatch::stream(std::unique_ptr<ApiConnection>& connection, Watch::
     watch_.on_failure(request.error().message(), monotonic_ns());
     co_return;
   }
-  auto status = co_await connection->get(*std::move(request), answer_timeout);
+  auto status = co_await connection->ask(*std::move(request), answer_timeout);
   if (!status) {
     connection.reset();
     watch_.on_failure(status.error().message(), monotonic_ns());

@@ -22,16 +22,17 @@ Connection::Connection(std::shared_ptr<Loaded> from, net::Socket& socket)
   if (!ssl || !own_bio) return;
   auto* owned = own_bio.release();
   ::SSL_set_bio(ssl.get(), owned, owned);
-  check.rules = loaded->rules;
-  ::SSL_set_ex_data(ssl.get(), peer_check_index(), &check);
+  if (!loaded->verify) return;
+  check = std::make_unique<PeerCheck>(PeerCheck{loaded->rules, ""});
+  ::SSL_set_ex_data(ssl.get(), peer_check_index(), check.get());
 }
 
 std::optional<std::string> Connection::prepare_client(const ConnectOptions& options) {
   const auto& name = options.server_name;
   ::SSL_set_connect_state(ssl.get());
-  if (check.rules.names.empty() && loaded->verify) {
+  if (check && check->rules.names.empty()) {
     if (name.empty()) return "no name to verify the server by";
-    check.rules.names.push_back(name);
+    check->rules.names.push_back(name);
   }
   if (!name.empty() && !IpAddress::parse(name) && ::SSL_set_tlsext_host_name(ssl.get(), name.c_str()) != 1) {
     return name + " cannot be a server name";
@@ -46,9 +47,9 @@ std::optional<std::string> Connection::prepare_client(const ConnectOptions& opti
   auto peer = bio.socket.peer();
   boost::system::error_code error;
   if (peer.port == 0) peer = net::to_endpoint(bio.socket.remote_endpoint(error));
-  home = {&loaded->sessions, peer.to_string() + name};
-  SessionCache::attach(ssl.get(), home);
-  if (const auto session = loaded->sessions.take(home.peer)) ::SSL_set_session(ssl.get(), session.get());
+  home = std::make_unique<SessionHome>(SessionHome{&loaded->sessions, peer.to_string() + name});
+  SessionCache::attach(ssl.get(), *home);
+  if (const auto session = loaded->sessions.take(home->peer)) ::SSL_set_session(ssl.get(), session.get());
   return std::nullopt;
 }
 
@@ -63,7 +64,7 @@ Connection::Step Connection::settle(int result) {
   const auto error = ::SSL_get_error(ssl.get(), result);
   if (error == SSL_ERROR_WANT_READ) return Step::wait;
   if (error == SSL_ERROR_ZERO_RETURN) return Step::end;
-  if (!check.failure.empty()) return fail(check.failure);
+  if (check && !check->failure.empty()) return fail(check->failure);
   if (bio.error != 0) return fail(std::system_category().message(bio.error));
   const auto code = ::ERR_peek_last_error();
   const auto reason = ERR_GET_REASON(code);

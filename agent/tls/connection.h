@@ -32,8 +32,8 @@ struct Connection {
   bool resumed() const { return ::SSL_session_reused(ssl.get()) == 1; }
 
   SocketState bio;
-  PeerCheck check;
-  SessionHome home;
+  std::unique_ptr<PeerCheck> check;   // null: the peer is not verified
+  std::unique_ptr<SessionHome> home;  // null: a server's side
   std::shared_ptr<Loaded> loaded;
   std::unique_ptr<SSL, Free<::SSL_free>> ssl;
   bool broken = false;

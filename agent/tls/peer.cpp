@@ -107,7 +107,9 @@ int peer_check_index() {
 
 int verify_peer(X509_STORE_CTX* store, void*) noexcept {
   auto* ssl = static_cast<SSL*>(::X509_STORE_CTX_get_ex_data(store, ::SSL_get_ex_data_X509_STORE_CTX_idx()));
-  auto& check = *static_cast<PeerCheck*>(::SSL_get_ex_data(ssl, peer_check_index()));
+  auto* found = static_cast<PeerCheck*>(::SSL_get_ex_data(ssl, peer_check_index()));
+  if (found == nullptr) return 0;
+  auto& check = *found;
   auto* leaf = ::X509_STORE_CTX_get0_cert(store);
   const auto& rules = check.rules;
   if (rules.any_certificate) return 1;

@@ -21,6 +21,7 @@ PORTS = {"sluice": 8441, "sluice recording": 8442, "nginx": 8443, "haproxy": 844
 ROTATE_BYTES, KEEP_FILES = 64 << 20, 2
 CONNECTION_LIMITS = ("connections", "connections_per_pod", "connections_per_second", "connections_per_second_per_pod")
 HANDSHAKE_CALLERS = 8
+CONNECTIONS_AT_ONCE = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,13 +172,26 @@ class Clients(Contest):
         log.unlink(missing_ok=True)
         argv = [
             *("h2load", f"--npn-list={measure.protocol}", "-c", measure.connections, "-m", measure.streams),
-            *("-t", o.load_threads, "-D", f"{o.seconds * 1000:.0f}ms", f"--warm-up-time={o.warm_up * 1000:.0f}ms"),
-            *(["--rps", f"{measure.per_second / measure.connections:g}"] if measure.per_second else []),
-            *(["--log-file", log] if measure.per_second else []),
+            *("-t", o.load_threads),
+            *(self._paced(measure, log) if measure.per_second else self._for_seconds()),
             *(f"--connect-to={ADDRESS}:{competitor.port}", f"https://{HOST}:{competitor.port}{measure.path}"),
         ]
         limit_s = o.warm_up + o.seconds + o.patience
-        return told_of(self._scene.run(*map(str, argv), check=True, timeout=limit_s).stdout, log)
+        return told_of(self._scene.run(*map(str, argv), check=True, timeout=limit_s).stdout, log, o.warm_up)
+
+    def _for_seconds(self):
+        o = self._options
+        return ["-D", f"{o.seconds * 1000:.0f}ms", f"--warm-up-time={o.warm_up * 1000:.0f}ms"]
+
+    def _paced(self, measure, log):
+        """Each connection asks at its own times from its beginning on, so that they begin one after the other: those
+        that begin at once ask at once for good, and how many they are depends on how handshakes happened to end."""
+        o = self._options
+        total = round((o.warm_up + o.seconds) * measure.per_second)
+        return [
+            *("-n", total, "--rps", f"{measure.per_second / measure.connections:g}", "--log-file", log),
+            *("-r", CONNECTIONS_AT_ONCE, "--rate-period", f"{1000 * CONNECTIONS_AT_ONCE / measure.per_second:g}ms"),
+        ]
 
     def _idle_kib(self, competitor):
         """What the competitor and the kernel hold for each idle connection, the caller's sockets included."""
@@ -197,15 +211,18 @@ class Clients(Contest):
         return (during - before) / held if held else None, call.finish(o.patience)
 
 
-def told_of(output, log):
-    """What h2load found, `log` being its log of requests, if it has one."""
+def told_of(output, log, warm_up):
+    """What h2load found, `log` being its log of requests, if it has one; the first `warm_up` seconds there do not
+    count."""
     total, failed, errors, late = (
         int(re.search(rf"(\d+) {word}", output).group(1)) for word in ("done", "failed", "errored", "timeout")
     )
     per_s = float(re.search(r"finished in [^,]+, ([\d.]+) req/s", output).group(1))
     told = {"per_s": per_s, "total": total, "failed": max(failed, errors, late)}
     if log.exists():
-        times_us = sorted(int(line.split("\t")[2]) for line in log.read_text().splitlines())
+        rows = [[int(word) for word in line.split("\t")] for line in log.read_text().splitlines()]
+        begun_us = min((row[0] for row in rows), default=0) + warm_up * 1e6
+        times_us = [row[2] for row in rows if row[0] >= begun_us]
         told["p99_us"] = statistics.quantiles(times_us, n=100)[98] if len(times_us) > 1 else None
     return told
 

@@ -1,7 +1,10 @@
 """An ingress that a real API server tells everything: Gateways, VirtualServices, Services, their endpoints, and Secrets."""
+import contextlib
+import copy
 import threading
 
 import pytest
+from daemon import Daemon
 from ingress import SERVICE, IngressScene, answer_of, resource
 from kube import INGRESS_RBAC, ApiServer
 from namespaces import wait_for
@@ -122,8 +125,10 @@ def test_a_service_that_comes_and_goes_is_a_destination_for_as_long(api, scene):
     wait_for("all to be as before", lambda: upstream(scene) == FIRST, LIVE_WITHIN_S)
 
 
-def test_a_secret_that_is_rotated_under_load_loses_no_request(api, scene):
-    before, wrong, stop = serial(scene), [], threading.Event()
+@contextlib.contextmanager
+def loses_no_request(scene):
+    """Three clients ask for as long as it lasts, each request on a connection of its own."""
+    wrong, stop = [], threading.Event()
 
     def load():
         while not stop.is_set():
@@ -138,15 +143,36 @@ def test_a_secret_that_is_rotated_under_load_loses_no_request(api, scene):
     for client in clients:
         client.start()
     try:
-        for _ in range(3):
-            put_certificate(api, scene)
-            wait_for("the new certificate", lambda b=before: serial(scene) != b, LIVE_WITHIN_S)
-            before = serial(scene)
+        yield
     finally:
         stop.set()
         for client in clients:
             client.join()
     assert wrong == []
+
+
+def test_a_secret_that_is_rotated_under_load_loses_no_request(api, scene):
+    before = serial(scene)
+    with loses_no_request(scene):
+        for _ in range(3):
+            put_certificate(api, scene)
+            wait_for("the new certificate", lambda b=before: serial(scene) != b, LIVE_WITHIN_S)
+            before = serial(scene)
+
+
+def test_another_takes_the_place_once_the_api_server_has_told_it_everything(api, scene):
+    first, before = scene.ingress, serial(scene)
+    second = Daemon(scene, "ingress", scene.namespace, copy.deepcopy(first.settings), name="ingress-b")
+    try:
+        with loses_no_request(scene):
+            for old, new in ((first, second), (second, first)):
+                new.start(options=("--take-over", old.socket))
+                wait_for("the one before to end", lambda o=old: not o.running(), timeout_s=20)
+                assert old.stop() == 0
+                assert serial(scene) == before
+    finally:
+        second.stop()
+    assert "has taken over" in second.log.read_text() and scene.ingress.status()["wrong"] == []
 
 
 def test_a_bad_secret_and_one_that_is_deleted_leave_the_certificate_before_in_use(api, scene):

@@ -70,6 +70,39 @@ def test_a_call_is_its_pods_with_name_account_and_uid(api, lab, pod, watch):
     }
 
 
+def events(api, uid):
+    """Of an object with this UID, by what they say."""
+    return {
+        each["message"]: each
+        for each in api.request("GET", "/api/v1/events")[1]["items"]
+        if each["involvedObject"].get("uid") == uid and each["source"]["component"] == "sluice-agent"
+    }
+
+
+def test_a_denied_call_is_an_event_of_its_pod_and_again_one_more_in_its_count(api, lab, pod):
+    message = "call to denied.example:443 denied: host_not_registered"
+    with pod.connect(EVIL, 443) as sock:
+        sock.sendall(hello.records(hello.client_hello(["denied.example"])))
+        assert hello.answer(sock) != "server_hello"
+    event = wait_for("the Event", lambda: events(api, pod.uid).get(message), 10)
+    assert (event["reason"], event["type"], event["count"]) == ("EgressDenied", "Warning", 1)
+    assert event["involvedObject"] == {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "namespace": NAMESPACE,
+        "name": "a",
+        "uid": pod.uid,
+    }
+    assert event["source"] == {"component": "sluice-agent", "host": NODE}
+    for _ in range(2):
+        with pod.connect(EVIL, 443) as sock:
+            sock.sendall(hello.records(hello.client_hello(["denied.example"])))
+            assert hello.answer(sock) != "server_hello"
+    again = wait_for("the count", lambda: [e for e in events(api, pod.uid).values() if e["count"] == 3], 20)
+    assert [each["metadata"]["uid"] for each in again] == [event["metadata"]["uid"]]
+    assert "call to evil.example:443" not in "".join(events(api, pod.uid))
+
+
 def test_a_call_before_its_pod_is_known_waits_and_is_served_when_it_is(api, lab, watch):
     a = lab.pod("a")
     assert pod_of(lab, a.interface) == ""
@@ -134,6 +167,19 @@ def test_the_last_word_stays_while_the_api_server_is_away_also_for_open_calls(ap
         finally:
             api.start()
         all_well(lab)
+
+
+def test_what_is_wrong_with_the_node_is_an_event_of_it(api, lab, pod):
+    api.request("POST", api._path(ENTRIES, NAMESPACE), service_entry("broken", "*"))
+    try:
+        wrong = wait_for("status to say so", lambda: [line for line in lab.agent.status()["wrong"] if "broken" in line])
+        event = wait_for("the Event", lambda: events(api, NODE).get(wrong[0]), 15)
+        assert event["reason"] == "EgressDegraded"
+        assert event["involvedObject"] == {"apiVersion": "v1", "kind": "Node", "name": NODE, "uid": NODE}
+        assert event["metadata"]["namespace"] == "default"
+    finally:
+        api.request("DELETE", f"{api._path(ENTRIES, NAMESPACE)}/broken")
+    all_well(lab)
 
 
 def test_an_agent_that_begins_is_ready_with_its_pods_and_cuts_nothing(api, lab, pod, watch):

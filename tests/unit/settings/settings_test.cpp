@@ -299,6 +299,7 @@ egress:
   tls: {certificate_file: /tc, key_file: /tk, ca_file: /ta}
   gateway_identity: spiffe://a/b
   ech: deny
+  events: false
 identity:
   wait_ms: 7
   pods:
@@ -357,6 +358,7 @@ admin: {socket: /s, metrics_listen: "[::1]:15090"}
   EXPECT_EQ(s.egress.tls.ca_file, "/ta");
   EXPECT_EQ(s.egress.gateway_identity, "spiffe://a/b");
   EXPECT_EQ(s.egress.ech, EchPolicy::deny);
+  EXPECT_FALSE(s.egress.events);
   ASSERT_EQ(s.pods.size(), 1U);
   EXPECT_EQ(s.pods[0].namespace_name, "ns");
   EXPECT_EQ(s.pods[0].name, "pod");

@@ -31,8 +31,8 @@ struct Got {
 
 net::Task<void> ask_all(ApiConnection& connection, int count, Got& got) {
   for (int i = 0; i < count; ++i) {
-    ApiRequest request{"/apis?x=1", "server:6443", "secret"};
-    auto status = co_await connection.get(std::move(request), patience);
+    ApiRequest request{.target = "/apis?x=1", .host = "server:6443", .token = "secret"};
+    auto status = co_await connection.ask(std::move(request), patience);
     if (!status) {
       got.error = status.error().message();
       co_return;
