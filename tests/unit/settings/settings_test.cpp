@@ -106,7 +106,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Row{with_gateway("audit: {path: \"\"}\n"), "a.yaml:2: audit.path: expected the file to write to"},
                     Row{with_gateway("admin: {metrics_listen: \"0.0.0.0\"}\n"),
                         "a.yaml:2: admin.metrics_listen: expected \"ADDRESS:PORT\" like \"0.0.0.0:15090\", IPv6 in "
-                        "brackets, found \"0.0.0.0\""},
+                        "brackets, found the text \"0.0.0.0\""},
                     Row{with_gateway("admin: {socket: /" + std::string(107, 'a') + "}\n"),
                         "a.yaml:2: admin.socket: expected a path of 1 to 107 bytes, found 108"}));
 
