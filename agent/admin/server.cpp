@@ -5,9 +5,10 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <boost/asio/basic_socket_acceptor.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
-#include <boost/asio/local/stream_protocol.hpp>
+#include <boost/asio/generic/stream_protocol.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -21,6 +22,7 @@
 #include <filesystem>
 
 #include "base/fd.h"
+#include "net/listen.h"
 
 namespace sluice::admin {
 namespace {
@@ -28,9 +30,10 @@ namespace {
 namespace asio = boost::asio;
 namespace beast = boost::beast;
 namespace http = beast::http;
-using Protocol = asio::local::stream_protocol;
+using Protocol = asio::generic::stream_protocol;  // either kind of socket
 using Stream = beast::basic_stream<Protocol>;
 using Answer = http::response<http::string_body>;
+using Route = std::function<Answer(std::string_view target)>;
 using boost::system::error_code;
 
 constexpr std::uint32_t max_head_bytes = 8 * 1024;
@@ -50,11 +53,14 @@ Answer as_json(const boost::json::value& value) {
   return make_answer(http::status::ok, boost::json::serialize(value) + "\n", "application/json");
 }
 
-Answer route(const AdminViews& views, http::verb method, std::string_view target) {
-  if (method != http::verb::get) return make_answer(http::status::method_not_allowed, "only GET\n");
+Answer as_metrics(std::string text) {
+  return make_answer(http::status::ok, std::move(text), "text/plain; version=0.0.4");
+}
+
+Answer answer_admin(const AdminViews& views, std::string_view target) {
   if (target == "/status") return as_json(views.status());
   if (target == "/flows") return as_json(views.flows());
-  if (target == "/metrics") return make_answer(http::status::ok, views.metrics(), "text/plain; version=0.0.4");
+  if (target == "/metrics") return as_metrics(views.metrics());
   if (target == "/live") return make_answer(http::status::ok, "live\n");
   if (target == "/ready") {
     const auto why_not = views.not_ready();
@@ -64,10 +70,44 @@ Answer route(const AdminViews& views, http::verb method, std::string_view target
   return make_answer(http::status::not_found, "there are /status /flows /ready /live /metrics\n");
 }
 
+// Of the TCP listener, which many may reach.
+class MetricsRoute {
+ public:
+  MetricsRoute(std::function<std::string()> metrics, std::function<std::optional<std::string>()> not_ready)
+      : metrics_(std::move(metrics)), not_ready_(std::move(not_ready)) {}
+
+  Answer operator()(std::string_view target) {
+    if (target == "/metrics") return as_metrics(recent_text());
+    if (target == "/healthz") return make_answer(http::status::ok, "live\n");
+    if (target != "/readyz") return make_answer(http::status::not_found, "there are /metrics /healthz /readyz\n");
+    return not_ready_() ? make_answer(http::status::service_unavailable, "not ready\n")
+                        : make_answer(http::status::ok, "ready\n");
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  // However many ask, the loop that enforces renders it now and then only.
+  const std::string& recent_text() {
+    const auto now = Clock::now();
+    if (!rendered_ || now - *rendered_ >= Server::metrics_age) {
+      text_ = metrics_();
+      rendered_ = now;
+    }
+    return text_;
+  }
+
+  std::function<std::string()> metrics_;
+  std::function<std::optional<std::string>()> not_ready_;
+  std::string text_;
+  std::optional<Clock::time_point> rendered_;
+};
+
 // A view that fails must not take the program with it.
-Answer answer_for(const AdminViews& views, http::verb method, std::string_view target) {
+Answer answer_for(const Route& route, http::verb method, std::string_view target) {
+  if (method != http::verb::get) return make_answer(http::status::method_not_allowed, "only GET\n");
   try {
-    return route(views, method, target);
+    return route(target);
   } catch (const std::exception& error) {
     return make_answer(http::status::internal_server_error, std::string(error.what()) + "\n");
   }
@@ -123,12 +163,12 @@ Result<UniqueFd> listen_on(const std::string& path) {
 }  // namespace
 
 struct ServerState {
-  ServerState(asio::io_context& io, std::string socket_path, AdminViews given)
-      : acceptor(io), path(std::move(socket_path)), views(std::move(given)) {}
+  ServerState(asio::io_context& io, std::string socket_path, Route given)
+      : acceptor(io), path(std::move(socket_path)), route(std::move(given)) {}
 
-  Protocol::acceptor acceptor;
-  std::string path;
-  AdminViews views;
+  asio::basic_socket_acceptor<Protocol> acceptor;
+  std::string path;  // of the socket file; empty: there is none
+  Route route;
   unsigned clients = 0;
 };
 
@@ -162,7 +202,7 @@ asio::awaitable<void> serve_client(std::shared_ptr<ServerState> state, Protocol:
   Answer answer = make_answer(http::status::bad_request, "bad request\n");
   if (!error) {
     const auto target = parser.get().target();
-    answer = answer_for(state->views, parser.get().method(), {target.data(), target.size()});
+    answer = answer_for(state->route, parser.get().method(), {target.data(), target.size()});
   } else if (error.category() != http::make_error_code(http::error::bad_method).category()) {
     co_return;
   }
@@ -186,24 +226,53 @@ asio::awaitable<void> accept_clients(std::shared_ptr<ServerState> state) {
   }
 }
 
+Status begin(const std::shared_ptr<ServerState>& state, asio::io_context& io, int family, UniqueFd fd) {
+  error_code error;
+  state->acceptor.assign(Protocol(family, 0), fd.get(), error);
+  if (error) return Error(error.message());
+  (void)fd.release();
+  asio::co_spawn(io, accept_clients(state), asio::detached);
+  return Done{};
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Server>> Server::open(asio::io_context& io, const std::string& socket_path, AdminViews views) {
   auto fd = listen_on(socket_path);
   if (!fd) return fd.error().in("admin socket");
-  auto state = std::make_shared<ServerState>(io, socket_path, std::move(views));
-  error_code error;
-  state->acceptor.assign(Protocol(), fd->get(), error);
-  if (error) return Error("admin socket " + socket_path + ": " + error.message());
-  (void)fd->release();
-  asio::co_spawn(io, accept_clients(state), asio::detached);
+  auto route = [views = std::move(views)](std::string_view target) { return answer_admin(views, target); };
+  auto state = std::make_shared<ServerState>(io, socket_path, std::move(route));
+  if (auto begun = begin(state, io, AF_UNIX, *std::move(fd)); !begun) return begun.error().in("admin socket");
   return std::unique_ptr<Server>(new Server(std::move(state)));
+}
+
+Result<std::unique_ptr<Server>> Server::open_metrics(asio::io_context& io, const Endpoint& endpoint,
+                                                     std::function<std::string()> metrics,
+                                                     std::function<std::optional<std::string>()> not_ready) {
+  auto listener = net::listen(io, endpoint, {.reuse_port = true});
+  if (!listener) return listener.error();
+  error_code error;
+  UniqueFd fd(listener->release(error));
+  if (error) return Error("metrics listener: " + error.message());
+  auto state = std::make_shared<ServerState>(io, "", MetricsRoute(std::move(metrics), std::move(not_ready)));
+  const auto family = endpoint.address.is_v4() ? AF_INET : AF_INET6;
+  if (auto begun = begin(state, io, family, std::move(fd)); !begun) return begun.error().in("metrics listener");
+  return std::unique_ptr<Server>(new Server(std::move(state)));
+}
+
+Endpoint Server::endpoint() const {
+  error_code error;
+  const auto local = state_->acceptor.local_endpoint(error);
+  asio::ip::tcp::endpoint tcp;
+  if (error || local.size() > tcp.capacity()) return {};
+  std::memcpy(tcp.data(), local.data(), local.size());
+  return net::to_endpoint(tcp);
 }
 
 Server::Server(std::shared_ptr<ServerState> state) : state_(std::move(state)) {}
 
 Server::~Server() {
-  ::unlink(state_->path.c_str());
+  if (!state_->path.empty()) ::unlink(state_->path.c_str());
   error_code error;
   state_->acceptor.close(error);
 }

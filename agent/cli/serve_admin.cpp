@@ -86,15 +86,26 @@ json::value to_json(const std::vector<serving::Flow>& flows) {
   return array;
 }
 
-Result<std::shared_ptr<void>> serve_admin(boost::asio::io_context& control, const std::string& path,
+Result<std::shared_ptr<void>> serve_admin(boost::asio::io_context& control, const settings::Admin& settings,
                                           serving::RoleViews views) {
-  auto server = admin::Server::open(control, path,
+  struct Servers {
+    std::unique_ptr<admin::Server> local;
+    std::unique_ptr<admin::Server> metrics;
+  };
+  auto servers = std::make_shared<Servers>();
+  if (settings.metrics_listen) {
+    auto opened = admin::Server::open_metrics(control, *settings.metrics_listen, views.metrics, views.not_ready);
+    if (!opened) return opened.error().in("metrics_listen");
+    servers->metrics = std::move(*opened);
+  }
+  auto opened = admin::Server::open(control, settings.socket,
                                     {.status = [status = std::move(views.status)] { return to_json(status()); },
                                      .flows = [flows = std::move(views.flows)] { return to_json(flows()); },
                                      .metrics = std::move(views.metrics),
                                      .not_ready = std::move(views.not_ready)});
-  if (!server) return server.error();
-  return std::shared_ptr<void>(std::move(*server));
+  if (!opened) return opened.error();
+  servers->local = std::move(*opened);
+  return std::shared_ptr<void>(std::move(servers));
 }
 
 }  // namespace sluice::cli

@@ -282,7 +282,7 @@ Status Agent::listen(Desk& desk, const Endpoint& endpoint, std::vector<int>& lis
 }
 
 Status Agent::serve_admin(const serving::ServeAdmin& serve) {
-  auto served = serve(control_.context(), settings_.admin.socket,
+  auto served = serve(control_.context(), settings_.admin,
                       {.status = [this] { return status(); },
                        .flows = [this] { return flows(); },
                        .metrics = [this] { return control_.metrics().render(); },

@@ -122,7 +122,7 @@ Status Gateway::listen(Desk& desk, const settings::Listen& listen) {
 }
 
 Status Gateway::serve_admin(const serving::ServeAdmin& serve) {
-  auto served = serve(control_.context(), settings_.admin.socket,
+  auto served = serve(control_.context(), settings_.admin,
                       {.status = [this] { return status(); },
                        .flows = [this] { return control_.flows(); },
                        .metrics = [this] { return control_.metrics().render(); },

@@ -282,7 +282,7 @@ serving::StatusView Ingress::status() const {
 }
 
 Status Ingress::serve_admin(const serving::ServeAdmin& serve) {
-  auto served = serve(control_.context(), settings_.admin.socket,
+  auto served = serve(control_.context(), settings_.admin,
                       {.status = [this] { return status(); },
                        .flows = [this] { return control_.flows(); },
                        .metrics = [this] { return control_.metrics().render(); },

@@ -14,6 +14,7 @@
 #include "observe/audit.h"
 #include "resources/document.h"
 #include "serving/live.h"
+#include "settings/settings.h"
 
 namespace sluice::serving {
 
@@ -53,9 +54,9 @@ struct RoleViews {
   std::function<std::optional<std::string>()> not_ready;  // why; nullopt: ready
 };
 
-// Serves `views` on the Unix socket at `path` for as long as the result lives. The composition root gives it to the
+// Serves `views` where `admin` says for as long as the result lives. The composition root gives it to the
 // roles, which know nothing of HTTP.
 using ServeAdmin = std::function<Result<std::shared_ptr<void>>(boost::asio::io_context& control,
-                                                               const std::string& path, RoleViews views)>;
+                                                               const settings::Admin& admin, RoleViews views)>;
 
 }  // namespace sluice::serving

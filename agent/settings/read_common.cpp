@@ -164,6 +164,9 @@ Admin read_admin(yaml::Reader reader) {
   if (admin.socket.empty() || admin.socket.size() > longest) {
     reader.fault("socket", fmt::format("expected a path of 1 to {} bytes, found {}", longest, admin.socket.size()));
   }
+  if (const auto value = reader.find("metrics_listen"); value && value->text() != "") {
+    admin.metrics_listen = read_endpoint(*value, "0.0.0.0:15090");
+  }
   reader.finish();
   return admin;
 }

@@ -160,6 +160,7 @@ struct Audit {
 // admin:
 struct Admin {
   std::string socket = "/run/sluice/admin.sock";
+  std::optional<Endpoint> metrics_listen;  // /metrics, /healthz and /readyz over TCP; nullopt: nowhere
 };
 
 struct AgentSettings {

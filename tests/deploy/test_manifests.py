@@ -6,8 +6,9 @@ import yaml
 from manifests import container, rendered, workload
 from namespaces import run
 
+METRICS_PORT = 15090
 ROLES = ["agent", "gateway", "ingress"]
-DIRECTORIES = ["base", "overlays/audit"]
+DIRECTORIES = ["base", "overlays/audit", "overlays/monitored"]
 
 
 def of_kind(kind, directory="base"):
@@ -58,7 +59,7 @@ def test_its_settings_are_read_without_complaint(role, directory, tmp_path):
 
 
 def test_the_overlay_audit_differs_by_its_mode_alone():
-    enforced, audited = (yaml.safe_load(settings_of("agent", directory)[1]) for directory in DIRECTORIES)
+    enforced, audited = (yaml.safe_load(settings_of("agent", directory)[1]) for directory in ("base", "overlays/audit"))
     assert audited["egress"].pop("mode") == "audit"
     assert audited == enforced
 
@@ -85,7 +86,7 @@ def test_a_service_leads_to_ports_that_the_settings_listen_on(role):
         listened = {
             int(one["address"].rsplit(":", 1)[1]) for one in yaml.safe_load(settings_of(role)[1])["gateway"]["listen"]
         }
-        assert listened == set(ports.values())
+        assert listened | {METRICS_PORT} == set(ports.values())
 
 
 @pytest.mark.parametrize("role", ["gateway", "ingress"])
@@ -123,3 +124,42 @@ def test_the_agent_is_on_every_node_before_other_pods_and_one_node_at_a_time_is_
     assert spec["tolerations"] == [{"operator": "Exists"}]
     assert ("PriorityClass", spec["priorityClassName"]) in rendered()
     assert workload("agent")["spec"]["updateStrategy"]["rollingUpdate"] == {"maxUnavailable": 1, "maxSurge": 0}
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_metrics_are_listened_for_where_their_port_is(role):
+    address = yaml.safe_load(settings_of(role)[1])["admin"]["metrics_listen"]
+    ports = {p["name"]: p["containerPort"] for p in container(role)["ports"]}
+    assert (address, ports["metrics"]) == (f"0.0.0.0:{METRICS_PORT}", METRICS_PORT)
+
+
+def test_the_base_lets_nobody_ask_gateway_and_ingress_for_metrics():
+    assert not of_kind("ServiceMonitor")
+    for policy in of_kind("NetworkPolicy"):
+        for rule in policy["spec"]["ingress"]:
+            assert rule["ports"] and METRICS_PORT not in [port["port"] for port in rule["ports"]]
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_monitor_finds_each_role_by_a_service_of_its_own(role):
+    (monitor,) = of_kind("ServiceMonitor", "overlays/monitored")
+    services = [s for s in of_kind("Service", "overlays/monitored") if selects(s["spec"]["selector"], pod_of(role))]
+    wanted = monitor["spec"]["selector"]["matchLabels"].items()
+    (found,) = [each for each in services if wanted <= each["metadata"]["labels"].items()]
+    (endpoint,) = monitor["spec"]["endpoints"]
+    (port,) = found["spec"]["ports"]
+    assert port["name"] == endpoint["port"] and port["targetPort"] == "metrics"
+    assert [each for each in ROLES if selects(found["spec"]["selector"], pod_of(each))] == [role]
+
+
+def test_prometheus_alone_reaches_the_metrics():
+    policies = of_kind("NetworkPolicy", "overlays/monitored")
+    rules = [r for p in policies for r in p["spec"]["ingress"] if METRICS_PORT in [port["port"] for port in r["ports"]]]
+    (rule,) = rules
+    assert len(rule["ports"]) == 1
+    (peer,) = rule["from"]
+    assert peer["namespaceSelector"]["matchLabels"] and peer["podSelector"]["matchLabels"]
+    policy = rendered("overlays/monitored")["NetworkPolicy", "sluice-metrics"]["spec"]
+    assert policy["podSelector"]["matchExpressions"] == [
+        {"key": "app.kubernetes.io/component", "operator": "In", "values": ["gateway", "ingress"]}
+    ]

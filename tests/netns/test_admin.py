@@ -1,12 +1,14 @@
 """The local admin socket, and the commands that read it."""
+import http.client
 import json
 import re
 
 import pytest
-from namespaces import wait_for
+from namespaces import inside, wait_for
 from outside import DATABASE, EVIL, WEB
 from pod import receive_exactly
 
+METRICS_PORT = 15090
 SEED_HOST = "api.external-service.com"
 
 
@@ -66,6 +68,40 @@ def test_metrics_count_calls_by_verdict_and_reason(lab):
         lambda: (count("registered"), count("host_not_registered"), count("port_not_registered"))
         == (registered + 1, denied + 1, refused + 1),
     )
+
+
+def ask_over_tcp(namespace, path):
+    """Status and text of what is listened for at the metrics' port; None: nobody listens."""
+    connection = http.client.HTTPConnection("127.0.0.1", METRICS_PORT, timeout=5)
+    with inside(namespace):
+        try:
+            connection.connect()
+        except ConnectionRefusedError:
+            return None
+    connection.request("GET", path)
+    answer = connection.getresponse()
+    text = answer.read().decode()
+    connection.close()
+    return answer.status, text
+
+
+@pytest.mark.parametrize("role, where", [("agent", "node"), ("gateway", "gateway")])
+def test_metrics_are_told_over_tcp_where_the_settings_say_and_nowhere_else(lab, role, where):
+    daemon, namespace = getattr(lab, role), lab.namespace(where)
+    assert ask_over_tcp(namespace, "/metrics") is None
+    daemon.settings["admin"]["metrics_listen"] = f"127.0.0.1:{METRICS_PORT}"
+    try:
+        daemon.restart()
+        status, text = ask_over_tcp(namespace, "/metrics")
+        assert status == 200 and "# TYPE sluice_connections_open gauge" in text.splitlines(), text
+        assert ask_over_tcp(namespace, "/healthz") == (200, "live\n")
+        assert ask_over_tcp(namespace, "/readyz") == (200, "ready\n")
+        for path in ("/status", "/flows"):
+            assert ask_over_tcp(namespace, path)[0] == 404
+    finally:
+        del daemon.settings["admin"]["metrics_listen"]
+        daemon.restart()
+    assert ask_over_tcp(namespace, "/metrics") is None
 
 
 def test_version_prints_a_version(lab):

@@ -1,11 +1,14 @@
 #include "admin/server.h"
 
+#include <arpa/inet.h>
 #include <gmock/gmock.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/json.hpp>
@@ -225,6 +228,107 @@ TEST_F(ServerTest, a_client_in_mid_request_does_not_outlive_the_views) {
   ASSERT_GT(::send(client.get(), "\r\n", 2, MSG_NOSIGNAL), 0);
   thread_.join();
   EXPECT_FALSE(std::filesystem::exists(path_));
+}
+
+// The TCP listener, on a free port of this machine's.
+class MetricsTest : public ServerTest {
+ protected:
+  void start() {
+    auto server = Server::open_metrics(
+        io_, *Endpoint::parse("127.0.0.1:0"),
+        [this] {
+          ++rendered_;
+          return metrics_;
+        },
+        [this] { return not_ready_; });
+    ASSERT_TRUE(server.ok()) << server.error().message();
+    endpoint_ = (*server)->endpoint();
+    ASSERT_NE(endpoint_.port, 0);
+    server_ = std::move(*server);
+    thread_ = std::thread([this] { io_.run(); });
+  }
+  UniqueFd connect_tcp() const {
+    UniqueFd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    address.sin_port = htons(endpoint_.port);
+    EXPECT_EQ(::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+    return fd;
+  }
+  std::string ask(const std::string& target, const std::string& method = "GET") const {
+    const auto fd = connect_tcp();
+    const auto request = method + " " + target + " HTTP/1.1\r\nHost: x\r\n\r\n";
+    EXPECT_GT(::send(fd.get(), request.data(), request.size(), MSG_NOSIGNAL), 0);
+    return receive(fd);
+  }
+
+  Endpoint endpoint_;
+  std::atomic<unsigned> rendered_ = 0;
+};
+
+TEST_F(MetricsTest, metrics_and_health_are_there) {
+  start();
+  EXPECT_THAT(ask("/metrics"), ::testing::AllOf(StartsWith("HTTP/1.1 200"), ::testing::EndsWith(metrics_),
+                                                HasSubstr("Content-Type: text/plain; version=0.0.4")));
+  EXPECT_THAT(ask("/healthz"), StartsWith("HTTP/1.1 200"));
+  EXPECT_THAT(ask("/readyz"), StartsWith("HTTP/1.1 200"));
+}
+
+TEST_F(MetricsTest, nothing_else_is) {
+  start();
+  for (const auto* target : {"/", "/status", "/flows", "/ready", "/live", "/metrics/", "/metrics?x=y", "*"}) {
+    EXPECT_THAT(ask(target), StartsWith("HTTP/1.1 404")) << target;
+  }
+  EXPECT_THAT(ask("/metrics", "POST"), StartsWith("HTTP/1.1 405"));
+  EXPECT_THAT(ask("/metrics", "HEAD"), StartsWith("HTTP/1.1 405"));
+  EXPECT_EQ(rendered_, 0U);
+}
+
+TEST_F(MetricsTest, why_it_is_not_ready_is_not_for_everybody) {
+  not_ready_ = "no policy in /a/file";
+  start();
+  const auto answer = ask("/readyz");
+  EXPECT_THAT(answer, ::testing::AllOf(StartsWith("HTTP/1.1 503"), ::testing::EndsWith("\r\n\r\nnot ready\n")));
+}
+
+TEST_F(MetricsTest, however_many_ask_the_text_is_made_now_and_then) {
+  start();
+  const auto before = std::chrono::steady_clock::now();
+  for (int i = 0; i < 200; ++i) EXPECT_THAT(ask("/metrics"), ::testing::EndsWith(metrics_));
+  const auto took = std::chrono::steady_clock::now() - before;
+  EXPECT_LE(rendered_, 1U + static_cast<unsigned>(took / Server::metrics_age));
+}
+
+TEST_F(MetricsTest, the_text_is_made_again_when_it_is_old) {
+  start();
+  ask("/metrics");
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+  while (rendered_ < 2 && std::chrono::steady_clock::now() < deadline) ask("/metrics");
+  EXPECT_EQ(rendered_, 2U);
+}
+
+TEST_F(MetricsTest, who_is_silent_or_one_too_many_is_cut_off) {
+  start();
+  std::vector<UniqueFd> seats;
+  for (unsigned index = 0; index < Server::max_clients; ++index) seats.push_back(connect_tcp());
+  const auto before = std::chrono::steady_clock::now();
+  EXPECT_EQ(receive(connect_tcp()), "");
+  EXPECT_LT(std::chrono::steady_clock::now() - before, std::chrono::seconds(2));
+  for (const auto& seat : seats) EXPECT_EQ(receive(seat), "");
+  EXPECT_LT(std::chrono::steady_clock::now() - before, std::chrono::seconds(8));
+  EXPECT_THAT(ask("/healthz"), StartsWith("HTTP/1.1 200"));
+}
+
+TEST_F(MetricsTest, a_head_without_end_is_400) {
+  start();
+  EXPECT_THAT(ask("/metrics HTTP/1.1\r\nX: " + std::string(9000, 'x')), StartsWith("HTTP/1.1 400"));
+}
+
+TEST_F(MetricsTest, an_address_of_nobody_here_is_refused) {
+  const auto server =
+      Server::open_metrics(io_, *Endpoint::parse("192.0.2.1:15090"), [] { return ""; }, [] { return std::nullopt; });
+  EXPECT_FALSE(server.ok());
 }
 
 }  // namespace

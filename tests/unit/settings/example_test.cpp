@@ -40,6 +40,7 @@ void expect_common_defaults(const Node& node, const Limits& limits, const Audit&
   EXPECT_EQ(audit.key_file, Audit{}.key_file);
   EXPECT_EQ(audit.checkpoint_records, Audit{}.checkpoint_records);
   EXPECT_EQ(admin.socket, Admin{}.socket);
+  EXPECT_EQ(admin.metrics_listen, std::nullopt);
 }
 
 TEST(AgentExample, has_every_key) {

@@ -104,6 +104,9 @@ INSTANTIATE_TEST_SUITE_P(
                     Row{with_gateway("audit: {on_failure: ignore}\n"),
                         "a.yaml:2: audit.on_failure: expected one of deny, count; found \"ignore\""},
                     Row{with_gateway("audit: {path: \"\"}\n"), "a.yaml:2: audit.path: expected the file to write to"},
+                    Row{with_gateway("admin: {metrics_listen: \"0.0.0.0\"}\n"),
+                        "a.yaml:2: admin.metrics_listen: expected \"ADDRESS:PORT\" like \"0.0.0.0:15090\", IPv6 in "
+                        "brackets, found the text \"0.0.0.0\""},
                     Row{with_gateway("admin: {socket: /" + std::string(107, 'a') + "}\n"),
                         "a.yaml:2: admin.socket: expected a path of 1 to 107 bytes, found 108"}));
 
@@ -303,7 +306,7 @@ identity:
   - {namespace: ns, name: pod, uid: u, service_account: sa, labels: {a: b, "c/d": e}, addresses: [10.1.1.1, "fd00::9"], interface: veth0}
 limits: {connections: 1, connections_per_pod: 2, connections_per_second: 10, connections_per_second_per_pod: 11, denials_per_second: 3, first_bytes_timeout_ms: 4, http_idle_timeout_ms: 5, connect_timeout_ms: 6, answer_timeout_ms: 9, idle_timeout_ms: 7, drain_timeout_ms: 8}
 audit: {path: /p, rotate_bytes: 5000, keep_files: 8, on_failure: count, key_file: /k, checkpoint_records: 9}
-admin: {socket: /s}
+admin: {socket: /s, metrics_listen: "[::1]:15090"}
 )",
                                   "a.yaml");
   ASSERT_TRUE(result.ok()) << result.error().message();
@@ -382,6 +385,7 @@ admin: {socket: /s}
   EXPECT_EQ(s.audit.key_file, "/k");
   EXPECT_EQ(s.audit.checkpoint_records, 9U);
   EXPECT_EQ(s.admin.socket, "/s");
+  EXPECT_EQ(s.admin.metrics_listen, Endpoint::parse("[::1]:15090"));
 }
 
 TEST(AgentSettings, the_node_is_named_after_the_host_unless_told) {
