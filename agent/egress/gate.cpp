@@ -194,8 +194,11 @@ void Gate::handle(const kernel::Upcall& upcall) {
     case kernel::UpcallKind::refused:
       return handle_refused(upcall);
     case kernel::UpcallKind::ended:
-      // It is told when it ends, and once: its totals are the last ones.
-      if (upcall.flow.state == kernel::FlowState::ended) return handle_end(upcall.flow, upcall.owner);
+      // It is told when it ends, and once: its totals are the last ones. What the gateway has acknowledged since counts
+      // only for who is to be reset there.
+      if (upcall.flow.state == kernel::FlowState::ended && !upcall.flow.reset_again) {
+        return handle_end(upcall.flow, upcall.owner);
+      }
       return look_for_end(upcall);
     case kernel::UpcallKind::late:
       return handle_late(upcall);
