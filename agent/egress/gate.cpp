@@ -376,7 +376,7 @@ void Gate::sweep(std::uint64_t now_ns) {
   const auto swept = desk_.flows.sweep(now_ns, patience);
   std::vector<kernel::Upcall> endings;
   for (const auto& flow : desk_.flows.replaced()) {
-    endings.push_back({.kind = kernel::UpcallKind::ended, .first = false, .flow = flow, .owner = {}, .frame = {}});
+    endings.push_back({.kind = kernel::UpcallKind::late, .first = false, .flow = flow, .owner = {}, .frame = {}});
   }
   if (!endings.empty()) take_endings(endings);
   if (now_ns >= past_until_ns_) desk_.past.forget();
