@@ -194,12 +194,7 @@ void Gate::handle(const kernel::Upcall& upcall) {
     case kernel::UpcallKind::refused:
       return handle_refused(upcall);
     case kernel::UpcallKind::ended:
-      // It is told when it ends, and once: its totals are the last ones. What the gateway has acknowledged since counts
-      // only for who is to be reset there.
-      if (upcall.flow.state == kernel::FlowState::ended && !upcall.flow.reset_again) {
-        return handle_end(upcall.flow, upcall.owner);
-      }
-      return look_for_end(upcall);
+      return handle_ended(upcall);
     case kernel::UpcallKind::late:
       return handle_late(upcall);
   }
@@ -238,12 +233,22 @@ void Gate::handle_late(const kernel::Upcall& upcall) {
   }
 }
 
-// It may be told more than once that it was replaced, or that nobody has recorded its end.
+// When it ends this is told once, with its last totals. What the gateway has acknowledged since counts only for who is
+// to be reset there.
+void Gate::handle_ended(const kernel::Upcall& upcall) {
+  const auto& flow = upcall.flow;
+  if (flow.state != kernel::FlowState::ended || flow.reset_again) return look_for_end(upcall);
+  if (!found_.contains(flow.key.id) && !found_before_.contains(flow.key.id)) handle_end(flow, upcall.owner);
+}
+
+// It may be told more than once that it was replaced, or that nobody has recorded its end; or found before it is told.
 void Gate::look_for_end(const kernel::Upcall& upcall) {
   const auto flow = desk_.flows.find(upcall.flow.key);
   const bool ended = flow && (flow->state == kernel::FlowState::ended ||
                               (flow->state == kernel::FlowState::denied && !flow->recorded));
-  if (ended) handle_end(*flow, upcall.owner);
+  if (!ended) return;
+  found_.insert(flow->key.id);
+  handle_end(*flow, upcall.owner);
 }
 
 void Gate::handle_end(const kernel::Flow& flow, const std::optional<kernel::Owner>& owner) {
@@ -374,6 +379,7 @@ void Gate::sweep(std::uint64_t now_ns) {
   patience.answer = nanoseconds(limits.answer_timeout);
   patience.ended = linger_ns;
   const auto swept = desk_.flows.sweep(now_ns, patience);
+  found_before_ = std::exchange(found_, {});
   std::vector<kernel::Upcall> endings;
   for (const auto& flow : desk_.flows.replaced()) {
     endings.push_back({.kind = kernel::UpcallKind::late, .first = false, .flow = flow, .owner = {}, .frame = {}});

@@ -68,6 +68,7 @@ class Gate {
   void handle_refused(const kernel::Upcall& upcall);
   GatedCall* find_call(const kernel::Upcall& upcall);
   void finish_turn();
+  void handle_ended(const kernel::Upcall& upcall);
   void look_for_end(const kernel::Upcall& upcall);
   void handle_end(const kernel::Flow& flow, const std::optional<kernel::Owner>& owner);
   void end(const kernel::Flow& flow, const std::optional<kernel::Owner>& owner);
@@ -97,9 +98,12 @@ class Gate {
   std::vector<std::uint64_t> handled_;       // flows of this turn
   std::vector<std::uint64_t> asked_;         // of them: to be judged in the next turn
   std::unordered_set<std::uint64_t> ended_;  // of them: their last record is to be written
-  Places places_;                            // of pods
-  std::uint64_t busy_ns_ = 0;                // when the last upcall came
-  std::size_t taken_ = 0;                    // upcalls since memory was given back
+  // Whose ends were looked up since the last sweep, and the one before it: what tells of them may be on its way.
+  std::unordered_set<std::uint64_t> found_;
+  std::unordered_set<std::uint64_t> found_before_;
+  Places places_;              // of pods
+  std::uint64_t busy_ns_ = 0;  // when the last upcall came
+  std::size_t taken_ = 0;      // upcalls since memory was given back
   std::uint64_t next_sweep_ns_ = 0;
   std::uint64_t past_until_ns_ = 0;
 };
