@@ -3,6 +3,7 @@ import concurrent.futures
 import hashlib
 import re
 import shutil
+import signal
 import socket
 import threading
 import time
@@ -118,6 +119,34 @@ def test_ends_while_the_agent_is_dead_are_recorded_once(lab, origin, watch, dead
     for ends in calls.values():
         assert len(watch.records(event="close", source=ends.source)) == 1
         ends.close()
+
+
+@FAMILIES
+def test_ends_that_a_hanging_agent_hears_of_late_are_recorded_once_also_of_ports_in_use_again(
+    lab, origin, watch, version
+):
+    first = origin.call("tls", version)
+    address, port = first.client.getsockname()[:2]
+    destination = first.client.getpeername()[:2]
+    watch.record(event="open", source=first.source)
+    with lab.pod("a").open_socket(first.client.family) as client, gate_calls.stopped_agent(lab):
+        reset(first.client)
+        wait_for("the server's reset", lambda: has_ended(first.server) == "reset", 2)
+        client.bind((address, port))
+        client.settimeout(5)
+        client.connect(destination)
+        hello_again = origin.first_bytes("tls")
+        client.sendall(hello_again)
+        lab.agent.send_signal(signal.SIGCONT)
+        with gate_calls.Ends(client, origin.accept("tls", hello_again)) as second:
+            second.talk()
+    wait_for("both ends", lambda: len(watch.records(event="close", source=first.source)) >= 2)
+    lab.agent.kill()
+    lab.agent.start()
+    gate_calls.nothing_kept(lab)
+    opened, closed = (watch.records(event=event, source=first.source) for event in ("open", "close"))
+    assert [each["id"] for each in closed] == [each["id"] for each in opened]
+    assert [each["close_reason"] for each in closed] == ["client_reset", "finished"]
 
 
 @FAMILIES
