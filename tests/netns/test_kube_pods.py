@@ -25,7 +25,7 @@ def lab(request, bare_lab, api):
         daemon.settings["resources"] = {"source": "kubernetes", "kubernetes": {"kubeconfig": str(kubeconfig)}}
     bare_lab.agent.settings["identity"] = {"wait_ms": WAIT_MS}
     bare_lab.agent.settings["egress"]["datapath"] = request.param
-    api.request("POST", api._path(ENTRIES, NAMESPACE), service_entry("evil", "evil.example"))
+    api.ensure(api._path(ENTRIES, NAMESPACE), service_entry("evil", "evil.example"))
     return bare_lab.start()
 
 
@@ -170,7 +170,7 @@ def test_the_last_word_stays_while_the_api_server_is_away_also_for_open_calls(ap
 
 
 def test_what_is_wrong_with_the_node_is_an_event_of_it(api, lab, pod):
-    api.request("POST", api._path(ENTRIES, NAMESPACE), service_entry("broken", "*"))
+    api.ask("POST", api._path(ENTRIES, NAMESPACE), service_entry("broken", "not a host"))
     try:
         wrong = wait_for("status to say so", lambda: [line for line in lab.agent.status()["wrong"] if "broken" in line])
         event = wait_for("the Event", lambda: events(api, NODE).get(wrong[0]), 15)

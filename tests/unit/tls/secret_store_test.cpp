@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 
+#include <csignal>
 #include <fstream>
 #include <iterator>
 #include <stdexcept>
@@ -16,20 +17,24 @@ std::string content(const std::string& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-// No file can be opened while it lives.
-class NoFiles {
+// No byte can be written to a file while it lives.
+class FullDisk {
  public:
-  NoFiles() {
-    if (::getrlimit(RLIMIT_NOFILE, &before_) != 0) throw std::runtime_error("getrlimit");
-    const rlimit none{0, before_.rlim_max};
-    if (::setrlimit(RLIMIT_NOFILE, &none) != 0) throw std::runtime_error("setrlimit");
+  FullDisk() : handler_(std::signal(SIGXFSZ, SIG_IGN)) {
+    if (::getrlimit(RLIMIT_FSIZE, &before_) != 0) throw std::runtime_error("getrlimit");
+    const rlimit full{0, before_.rlim_max};
+    if (::setrlimit(RLIMIT_FSIZE, &full) != 0) throw std::runtime_error("setrlimit");
   }
-  ~NoFiles() { EXPECT_EQ(::setrlimit(RLIMIT_NOFILE, &before_), 0); }
-  NoFiles(const NoFiles&) = delete;
-  NoFiles& operator=(const NoFiles&) = delete;
+  ~FullDisk() {
+    EXPECT_EQ(::setrlimit(RLIMIT_FSIZE, &before_), 0);
+    std::signal(SIGXFSZ, handler_);
+  }
+  FullDisk(const FullDisk&) = delete;
+  FullDisk& operator=(const FullDisk&) = delete;
 
  private:
   rlimit before_{};
+  void (*handler_)(int);
 };
 
 TEST(SecretStore, holds_what_was_told_last) {
@@ -58,7 +63,7 @@ TEST(SecretStore, after_an_error_is_what_it_was) {
   const std::map<std::string, SecretStore::Keys> before = {{"a", {{"tls.crt", "one"}}}, {"b", {{"tls.crt", "two"}}}};
   ASSERT_TRUE(store.replace(before).ok());
   {
-    const NoFiles none;
+    const FullDisk full;
     EXPECT_FALSE(store.replace({{"a", {{"tls.crt", "one"}}}, {"b", {{"tls.crt", "three"}}}}).ok());
   }
   EXPECT_EQ(content(store.path("a", "tls.crt")), "one");
