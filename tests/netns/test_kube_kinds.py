@@ -1,16 +1,9 @@
 """Each kind that decides a call: made, changed and removed at a real API server, it is in force on pods' calls at once."""
-import time
-
 import pytest
-from kube_lab import NAMESPACE, all_well, answer
+from kube_lab import all_well, answer, in_force
 from kube_lab import api  # noqa: F401  (fixture)
-from namespaces import wait_for
 from seed_calls import SEED_HOST
-from test_routing import Full, resource
-
-IN_FORCE_WITHIN_S = 5
-PLAIN = "originated.plain.example"
-NAMES = ("default.outside.example", "plain.example")
+from test_routing import Full
 
 
 @pytest.fixture(scope="module")
@@ -36,13 +29,6 @@ def lab(bare_lab, api):
     all_well(lab)
     in_force("all of it", lambda: answer(lab, SEED_HOST), "server_hello")
     return lab
-
-
-def in_force(what, ask, expected):
-    """Waits until `ask` gives that; prints how long it took."""
-    begun = time.monotonic()
-    wait_for(f"{what}: {expected}", lambda: ask() == expected, IN_FORCE_WITHIN_S, 0.02)
-    print(f"{what}: {expected} after {1000 * (time.monotonic() - begun):.0f} ms")
 
 
 def newest_denial(lab, daemon):

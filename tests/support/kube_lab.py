@@ -1,4 +1,6 @@
 """Policy from a real API server: fixtures of the tests that have one, and what they ask."""
+import time
+
 import hello
 import pytest
 from kube import ApiServer
@@ -6,6 +8,7 @@ from namespaces import wait_for
 from outside import EVIL
 
 LIVE_WITHIN_S = 1.0
+IN_FORCE_WITHIN_S = 5
 RECOVERED_WITHIN_S = 40
 ADDRESS = "10.96.0.1"
 NAMESPACE = "my-namespace"
@@ -38,6 +41,13 @@ def allowed_soon(lab, name, timeout_s=LIVE_WITHIN_S):
 
 def denied_soon(lab, name, timeout_s=LIVE_WITHIN_S):
     wait_for(f"{name} to be denied", lambda: answer(lab, name) == "alert unrecognized_name", timeout_s, 0.02)
+
+
+def in_force(what, ask, expected):
+    """Waits until `ask` gives that; prints how long it took."""
+    begun = time.monotonic()
+    wait_for(f"{what}: {expected}", lambda: ask() == expected, IN_FORCE_WITHIN_S, 0.02)
+    print(f"{what}: {expected} after {1000 * (time.monotonic() - begun):.0f} ms")
 
 
 def all_well(lab):
