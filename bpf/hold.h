@@ -155,8 +155,18 @@ SLUICE_INLINE bool change_state(struct sluice_flow* flow, __u64 before, __u32 af
   return true;
 }
 
+/* What was promised to the gateway: it has all, or gets no more. Whoever takes the flow out of ALLOWED drops it. */
+SLUICE_INLINE void drop_promise(__u64 id, __u32 header) {
+  bpf_map_delete_elem(&promises, &id);
+  for (__u32 index = 0; index < SLUICE_MAX_PIECES_OF_ONE && index * SLUICE_PIECE_BYTES < header; index++) {
+    const __u64 key = SLUICE_PIECE_KEY(id, index);
+    bpf_map_delete_elem(&pieces, &key);
+  }
+}
+
 __noinline int end_flow(struct sluice_flow* flow, __u64 state, const struct sluice_tuple* tuple, __u32 end) {
   if (!flow || !tuple || !change_state(flow, state, SLUICE_FLOW_ENDED)) return -1;
+  if (sluice_state_of(state) == SLUICE_FLOW_ALLOWED) drop_promise(sluice_id_of(state), flow->header);
   flow->end = (__u8)end;
   flow->seen_ns = bpf_ktime_get_ns();
   tell(tuple, flow, SLUICE_UPCALL_ENDED);

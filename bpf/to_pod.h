@@ -44,14 +44,6 @@ SLUICE_INLINE bool take_answer(struct sluice_flow* flow, __u64 state, const stru
   return true;
 }
 
-SLUICE_INLINE void drop_promise(__u64 id, __u32 header) {
-  bpf_map_delete_elem(&promises, &id);
-  for (__u32 index = 0; index < SLUICE_MAX_PIECES_OF_ONE && index * SLUICE_PIECE_BYTES < header; index++) {
-    const __u64 key = SLUICE_PIECE_KEY(id, index);
-    bpf_map_delete_elem(&pieces, &key);
-  }
-}
-
 /* The entry may have become another flow's since its key was found. */
 SLUICE_INLINE bool is_from_gateway(const struct sluice_flow* flow, const struct sluice_packet* packet) {
   return sluice_same_address(&flow->gateway, &packet->source) && flow->gateway_port == packet->source_port &&

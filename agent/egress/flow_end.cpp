@@ -4,7 +4,6 @@
 
 #include "egress/flow_frames.h"
 #include "egress/gated_call.h"
-#include "wire/tcp_segment.h"
 
 namespace sluice::egress {
 namespace {
@@ -27,8 +26,6 @@ void end_denied(GateDesk& desk, const kernel::Flow& flow) {
 void end_flow(GateDesk& desk, const kernel::Flow& flow, const std::optional<kernel::Owner>& owner) {
   if (flow.state == kernel::FlowState::denied) return end_denied(desk, flow);
   if (!flow.was_allowed) return GatedCall(desk, flow, false).end(flow, owner);
-  // The kernel forgets it itself when the gateway has everything; the header alone is no number of the pod's.
-  if (!wire::sequence_before(flow.approved, flow.pod_acked)) desk.flows.drop_promise(flow.key.id, flow.header);
   if (desk.past.ended(flow.audit)) return desk.turn.close(flow.key, std::nullopt);
   desk.turn.close(flow.key, close_record(desk, flow, desk.flows.host(flow.host), close_reason(flow.end)));
 }

@@ -439,9 +439,8 @@ void GatedCall::refuse_gateway(std::string_view detail) {
 void GatedCall::end(const kernel::Flow& flow, const std::optional<kernel::Owner>& owner) {
   phase_ = Phase::done;
   if (!owner_) owner_ = owner;
-  // The kernel forgets it itself when the gateway has everything; the header alone is no number of the pod's.
-  const bool forgotten = flow.was_allowed && wire::sequence_before(flow.approved, flow.pod_acked);
-  if (promised_ && !forgotten) desk_.flows.drop_promise(flow.key.id, header_bytes(flow));
+  // Of what was allowed the kernel forgets it.
+  if (promised_ && !flow.was_allowed) desk_.flows.drop_promise(flow.key.id, header_bytes(flow));
   if (desk_.past.ended(flow.audit)) return desk_.turn.close(flow.key, std::nullopt);
   if (opened_) {
     auto record = close_record(desk_, flow, host_, close_reason(flow.end));

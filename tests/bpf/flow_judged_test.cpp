@@ -228,6 +228,21 @@ TEST_P(FlowJudged, point_10_a_promise_goes_with_the_verdict_that_did_not_stand) 
   EXPECT_FALSE(kernel_->flows().promised(opening.key.id));
 }
 
+TEST_P(FlowJudged, point_10_a_promise_goes_with_a_flow_that_ends_before_the_gateway_has_it) {
+  const auto call = held();
+  const Bytes bytes(header);
+  ASSERT_DONE(kernel_->flows().keep_headers(std::array{kernel::FlowHeader{call.key.id, bytes}}));
+  ASSERT_TRUE(allow(call, hello, header));
+  ASSERT_TRUE(kernel_->flows().promised(call.key.id));
+  reaches_gateway(call, {.flags = rst, .sequence = call.first + hello});
+  EXPECT_EQ(state_of(call), State::ended);
+  EXPECT_FALSE(kernel_->flows().promised(call.key.id));
+  EXPECT_THAT(pieces(), IsEmpty());
+  // The gateway's acknowledgement comes late, and says nothing about that.
+  reaches_pod(call, answer(call, 0, 0, hello + header, ack));
+  EXPECT_EQ(flow_of(call)->pod_acked, call.first + hello);
+}
+
 TEST_P(FlowJudged, point_10_without_room_for_its_promise_nothing_is_allowed) {
   const auto call = held();
   const auto promises = lab_.map<std::uint64_t, sluice_promise>("promises");
